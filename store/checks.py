@@ -1,0 +1,66 @@
+"""What the store refuses at the door: unknown ids, values that are no choice, and text that cannot be stored.
+
+Text may be anything that UTF-8 can hold, NUL and all other control characters included.
+A JSON request may also hold half of a surrogate pair (`"\\ud800"`). No UTF-8 file, database or tokenizer can, so such
+text is refused at the door, with its place, rather than altered or lost later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
+
+from problems import Problem
+from store.schema import Tables
+
+Row = TypeVar("Row", bound=Tables)
+
+
+def check_text(value: Any, where: str) -> None:
+    """Raise `Problem` when a string anywhere in `value` (string, list or dict, nested) cannot be stored.
+
+    `where` names the value in the message, for example `content`.
+    """
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise Problem(
+                f"The text of {where} cannot be stored: half of a surrogate pair at character {error.start}.",
+                hint="Send the whole character, or leave that half out.",
+            ) from None
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_text(key, f"a key of {where}")
+            check_text(item, f"{where}.{key}" if isinstance(key, str) and key.isidentifier() else where)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            check_text(item, f"{where}[{index}]")
+
+
+def check_short(value: str, where: str, limit: int = 200) -> None:
+    """Raise `Problem` unless `value` is storable text of 1 to `limit` characters: a name or id from outside."""
+    check_text(value, where)
+    if not value.strip() or len(value) > limit:
+        raise Problem(
+            f"{where} must be text of 1 to {limit} characters; this one has {len(value)}.",
+            hint="Send a shorter one, or leave it out.",
+        )
+
+
+def check_choice(value: str, choices: Sequence[str], what: str) -> None:
+    """Raise `Problem` unless `value` is one of `choices`; `what` names it, for example `role`."""
+    if value not in choices:
+        raise Problem(f"{value!r} is no {what}.", hint=f"Use one of: {', '.join(choices)}.")
+
+
+def known(session: Session, table: type[Row], id: str | int, what: str) -> Row:
+    """The row of `table` with this id; `Problem` when there is none (its hint names `what`, for example `person`)."""
+    # A key that no database can hold is an unknown key, not a broken database.
+    check_text(id, f"the {what}'s id")
+    row = session.get(table, id)
+    if row is None:
+        raise Problem(f"There is no {what} {id}.", hint=f"Check the {what}'s id.")
+    return row

@@ -1,0 +1,111 @@
+"""Updates: one row a run of the offline job, with its steps; and the lock that lets only one run at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from problems import Problem
+from store.checks import check_choice, known
+from store.schema import Update, Version, now
+
+VERDICTS = ("promoted", "canary", "rejected", "nothing", "failed")
+STEP_STATUSES = ("running", "done", "failed")
+
+
+def start_update(session: Session, *, algorithm: str, seed: int, settings: Mapping[str, Any]) -> Update:
+    """Begin an update; `settings` is what it runs with, as JSON, so that a resumed run is the same run.
+
+    Raises:
+        Problem: an earlier update is unfinished.
+    """
+    earlier = unfinished(session)
+    if earlier is not None:
+        raise Problem(f"Update {earlier.id} is unfinished.", hint="Resume it with `ratchet update`.")
+    update = Update(algorithm=algorithm, seed=seed, settings=dict(settings), steps=[])
+    session.add(update)
+    session.flush()
+    return update
+
+
+def record_step(session: Session, update_id: int, step: str, status: str, detail: Mapping[str, Any]) -> Update:
+    """Record how a step stands (running, done or failed); a step recorded again keeps its place in the list.
+
+    Raises:
+        Problem: unknown update or status, or the update is finished.
+    """
+    check_choice(status, STEP_STATUSES, "status of a step")
+    update = _open(session, update_id)
+    entry = {"step": step, "status": status, "detail": dict(detail), "at": now().isoformat()}
+    steps = list(update.steps)
+    place = next((index for index, each in enumerate(steps) if each["step"] == step), len(steps))
+    steps[place : place + 1] = [entry]
+    update.steps = steps
+    session.flush()
+    return update
+
+
+def finish_update(
+    session: Session, update_id: int, verdict: str, version_id: int | None, report: Mapping[str, Any]
+) -> Update:
+    """End an update with its verdict (promoted, canary, rejected, nothing or failed) and the version that it made, if any.
+
+    Raises:
+        Problem: unknown update, version or verdict, or the update is finished.
+    """
+    check_choice(verdict, VERDICTS, "verdict")
+    update = _open(session, update_id)
+    if version_id is not None:
+        known(session, Version, version_id, "version")
+    update.verdict, update.version_id, update.report, update.finished = verdict, version_id, dict(report), now()
+    session.flush()
+    return update
+
+
+def unfinished(session: Session) -> Update | None:
+    """The update that was started and has no verdict yet, if any."""
+    return session.scalar(select(Update).where(Update.finished.is_(None)).order_by(Update.id.desc()).limit(1))
+
+
+def list_updates(session: Session) -> list[Update]:
+    """Every update, by id."""
+    return list(session.scalars(select(Update).order_by(Update.id)))
+
+
+@contextmanager
+def update_lock(home: Path) -> Iterator[None]:
+    """Hold the right to run an update in this store; the system takes it back when the process dies, however it dies.
+
+    Raises:
+        Problem: another process holds it (its pid is named).
+    """
+    folder = home / "updates"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            owner = handle.read().strip()
+            raise Problem(
+                f"An update is running already (process {owner or 'unknown'}).",
+                hint="Wait for it, or stop that process.",
+            ) from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+def _open(session: Session, update_id: int) -> Update:
+    update = known(session, Update, update_id, "update")
+    if update.finished is not None:
+        raise Problem(f"Update {update_id} is finished ({update.verdict}).", hint="Start another one.")
+    return update
