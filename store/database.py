@@ -109,8 +109,8 @@ def migrate(engine: Engine, revision: str = "head") -> None:
         present = MigrationContext.configure(connection).get_current_revision()
     if present is not None and present not in known:
         raise Problem(
-            f"The store at {engine.url.render_as_string()} was written by a newer Ratchet (schema {present}, this one knows "
-            f"up to {known[0]}).",
+            f"The store at {engine.url.render_as_string()} was written by a newer Ratchet: its schema is {present}, "
+            f"this one knows up to {known[0]}.",
             hint="Update Ratchet, or open another folder with --home.",
         )
     target = known[0] if revision == "head" else revision

@@ -1,12 +1,11 @@
 """Opinions on generations: events that are only ever added, and the present opinion that they add up to.
 
-Rating again replaces one's earlier opinion of the same kind, withdrawing hides it; both only add an event. A side by side
-is one opinion on two generations, whichever of them comes first.
+Rating again replaces one's earlier opinion of the same kind, withdrawing hides it; both only add an event. A side by
+side is one opinion on two generations, whichever of them comes first.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from sqlalchemy import func, select
@@ -77,7 +76,7 @@ def withdraw(
 
 
 def present(session: Session, generation_id: str, person_id: str | None = None) -> list[Rating]:
-    """The opinions that hold now on this generation (as first half of a pair too), of one person or of all, oldest first."""
+    """The opinions that hold now on this generation (of a pair: its first half), by one person or all, oldest first."""
     query = select(Rating).join(present_ratings, present_ratings.c.id == Rating.id)
     query = query.where(present_ratings.c.generation_id == generation_id)
     if person_id is not None:
@@ -87,9 +86,8 @@ def present(session: Session, generation_id: str, person_id: str | None = None) 
 
 def count_present(session: Session) -> dict[str, int]:
     """How many opinions hold now, by kind; every kind is named."""
-    counted = session.execute(select(present_ratings.c.kind, func.count()).group_by(present_ratings.c.kind))
-    found = Counter({kind: number for kind, number in counted})
-    return {kind: found[kind] for kind in KINDS}
+    query = select(present_ratings.c.kind, func.count()).group_by(present_ratings.c.kind)
+    return dict.fromkeys(KINDS, 0) | {kind: number for kind, number in session.execute(query).all()}
 
 
 def check_value(kind: str, value: Any) -> None:

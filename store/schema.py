@@ -1,7 +1,7 @@
 """The tables: who spoke, what was said, what was thought of it, which versions exist and what serves.
 
-Ratings are events and are only ever added. The present opinion is the view `present_ratings`: of the events by one person
-on one generation, one kind and one other generation, the latest, unless that one withdraws.
+Ratings are events and are only ever added. The present opinion is the view `present_ratings`: of the events by one
+person on one generation, one kind and one other generation, the latest, unless that one withdraws.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Versions, which of them serves, and the audit of every change of that.
 
-The pointer `serving` moves only by `promote` and `rollback` (and once by `ensure_base`, when a store is new); each writes
-its audit row in the same transaction. Promotions are a stack, kept nowhere but in the audit: rollback pops it.
+The pointer `serving` moves only by `promote` and `rollback` (and once by `ensure_base`, when a store is new); each
+writes its audit row in the same transaction. Promotions are a stack, kept nowhere but in the audit: rollback pops it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def ensure_base(session: Session, base_id: str, fingerprint: str) -> Version:
         _serve(session, 0, who="ratchet", action="start", reason="a new store serves its base")
     elif base.fingerprint != fingerprint:
         raise Problem(
-            f"This store was made with the base {base.base_id} ({base.fingerprint}), not with {base_id} ({fingerprint}).",
+            f"This store was made with the base {base.base_id} ({base.fingerprint}), not {base_id} ({fingerprint}).",
             hint="Use that base with --model, or start another store with --home.",
         )
     return base
