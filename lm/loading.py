@@ -1,0 +1,155 @@
+"""Load a base model once, frozen: the shipped starter, a folder, or a model of the hub."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from problems import Problem
+
+STARTER = Path(__file__).parent / "starter" / "weights"
+
+# What a model's answers depend on; generation_config.json is left out because requests carry their own sampling.
+FINGERPRINTED = (
+    *("config.json", "*.safetensors"),
+    *("tokenizer*", "special_tokens_map.json", "vocab.*", "merges.txt", "*.jinja"),
+)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A frozen causal language model with its tokenizer.
+
+    `fingerprint` changes when the configuration, the weights or the tokenizer change; `context` is the longest
+    sequence, in tokens, that the model was made for.
+    """
+
+    id: str
+    fingerprint: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    context: int
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Every token that ends an answer: the generation configuration's and the tokenizer's."""
+        configured = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = list(configured) if isinstance(configured, list | tuple) else [configured]
+        ends.append(self.tokenizer.eos_token_id)
+        return frozenset(int(end) for end in ends if end is not None)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+
+def load_base(name: str = "starter", device: str = "auto", dtype: str = "auto") -> Base:
+    """Load `name` in evaluation mode with gradients off.
+
+    Args:
+        name: "starter", a folder, or an id of the hub (its files are fetched unless already on this machine).
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
+        dtype: "auto" (bfloat16 on a GPU that has it, float32 elsewhere), "float32", "bfloat16" or "float16".
+
+    Raises:
+        Problem: the model is missing, holds no safetensors, has no chat template, or needs code of its own.
+    """
+    folder = _folder(name)
+    where = _device(device)
+    what = _dtype(dtype, where)
+    if not any(folder.glob("*.safetensors")):
+        raise Problem(f"The model in {folder} holds no .safetensors file.", hint="Only safetensors weights are loaded.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, dtype=what)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise Problem(
+            f"The model in {folder} cannot be loaded: {reason}",
+            hint="Give a causal language model that this edition of transformers knows, with its tokenizer.",
+        ) from error
+    if not tokenizer.chat_template:
+        raise Problem(f"The model in {folder} has no chat template.", hint="Give a model that was tuned to chat.")
+    if tokenizer.eos_token_id is None:
+        raise Problem(f"The tokenizer in {folder} has no end token.", hint="Set eos_token in tokenizer_config.json.")
+    model.to(where)  # type: ignore[arg-type]
+    model.eval().requires_grad_(False)
+    context = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    return Base(
+        id=name if name == "starter" or not Path(name).is_dir() else folder.resolve().name,
+        fingerprint=fingerprint(folder),
+        model=model,
+        tokenizer=tokenizer,
+        context=int(min(context, tokenizer.model_max_length)),
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """First 16 hex digits of a SHA-256 over the files that decide what a model answers."""
+    digest = hashlib.sha256()
+    files = {path for pattern in FINGERPRINTED for path in folder.glob(pattern) if path.is_file()}
+    for path in sorted(files, key=lambda path: path.name):
+        # Name and length frame each file, so that no two different sets of files read as one stream of bytes.
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def _folder(name: str) -> Path:
+    if name == "starter":
+        if not (STARTER / "config.json").is_file():
+            raise Problem(f"The starter model is missing from {STARTER}.", hint="Reinstall Ratchet, or give --model.")
+        return STARTER
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise Problem(f"The folder {folder} holds no model: config.json is missing.", hint="Give a model's folder.")
+        return folder
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise Problem(f"There is no folder {folder}.", hint="Give 'starter', a model's folder or an id of the hub.")
+    return _snapshot(name)
+
+
+def _snapshot(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = [*FINGERPRINTED, "*.json", "*.model"]
+    options: dict[str, Any] = {"allow_patterns": wanted}
+    try:
+        return Path(snapshot_download(name, **options))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise Problem(
+            f"The model {name!r} is neither a folder here nor to be had from the hub.",
+            hint="Check the name and the network, or give 'starter' or a folder.",
+        ) from error
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        where = torch.device(device)
+    except RuntimeError as error:
+        raise Problem(f"There is no device {device!r}.", hint="Give auto, cpu or cuda.") from error
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise Problem(f"The device {device!r} was asked for, but torch sees no GPU.", hint="Give cpu or auto.")
+    return where
+
+
+def _dtype(dtype: str, device: torch.device) -> torch.dtype:
+    if dtype == "auto":
+        bfloat = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if bfloat else torch.float32
+    if dtype not in DTYPES:
+        raise Problem(f"There is no number format {dtype!r}.", hint=f"Give auto, {', '.join(DTYPES)}.")
+    return DTYPES[dtype]
