@@ -87,7 +87,8 @@ def present(session: Session, generation_id: str, person_id: str | None = None) 
 def count_present(session: Session) -> dict[str, int]:
     """How many opinions hold now, by kind; every kind is named."""
     query = select(present_ratings.c.kind, func.count()).group_by(present_ratings.c.kind)
-    return dict.fromkeys(KINDS, 0) | {kind: number for kind, number in session.execute(query).all()}
+    found = {row[0]: row[1] for row in session.execute(query)}
+    return {kind: found.get(kind, 0) for kind in KINDS}
 
 
 def check_value(kind: str, value: Any) -> None:

@@ -55,7 +55,7 @@ def record_step(session: Session, update_id: int, step: str, status: str, detail
 def finish_update(
     session: Session, update_id: int, verdict: str, version_id: int | None, report: Mapping[str, Any]
 ) -> Update:
-    """End an update with its verdict (promoted, canary, rejected, nothing, failed) and the version that it made, if any.
+    """End an update with its verdict (promoted, canary, rejected, nothing, failed) and the version it made, if any.
 
     Raises:
         Problem: unknown update, version or verdict, or the update is finished.

@@ -1,0 +1,211 @@
+"""The frozen dataset of an update: present opinions as pairs and thumbs, prompts to answer, split and hashed.
+
+Same store, same seed: same rows in the same order and the same hash. Scores, tags and comments are not frozen: how they
+relate to preferences differs from person to person, so none is turned into a pair here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from sqlalchemy.orm import Session
+
+from problems import Problem
+from store.opinions import Opinion, asked, opinions
+
+Split = Literal["train", "holdout"]
+Messages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one prompt. `outcome` 1.0: the first is better; 0.5: a tie. Never the other way: they are ordered.
+
+    `kind`: pair (judged side by side), correction (what a person wrote, over the model's answer) or thumbs (one
+    person's thumb up and thumb down on two answers to the same prompt).
+    """
+
+    messages: Messages
+    first: str
+    second: str
+    outcome: float
+    kind: str
+    person: str
+    conversation: str
+    split: Split
+
+
+@dataclass(frozen=True)
+class Thumb:
+    """One answer, liked or not. `kind`: thumb, or both_bad for either half of a pair where neither would do."""
+
+    messages: Messages
+    answer: str
+    liked: bool
+    kind: str
+    person: str
+    conversation: str
+    split: Split
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt that somebody sent, once however often; `person` and `conversation` sent it first."""
+
+    messages: Messages
+    person: str
+    conversation: str
+    split: Split
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A dataset that never changes. `hash`: sha256, 64 hexadecimal digits, over all rows in their order."""
+
+    hash: str
+    pairs: list[Pair]
+    thumbs: list[Thumb]
+    prompts: list[Prompt]
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self, folder: Path) -> None:
+        """Write pairs.jsonl, thumbs.jsonl, prompts.jsonl and dataset.json (the hash) into `folder`, made if missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, rows in (("pairs", self.pairs), ("thumbs", self.thumbs), ("prompts", self.prompts)):
+            (folder / f"{name}.jsonl").write_text("".join(f"{_line(row)}\n" for row in rows), encoding="utf-8")
+        about = json.dumps({"hash": self.hash, "left_out": self.left_out}, indent=1)
+        (folder / "dataset.json").write_text(about, encoding="utf-8")
+
+    @classmethod
+    def from_json(cls, folder: Path) -> Frozen:
+        """Read what `to_json` wrote. Problem when a file is missing or damaged, or the rows do not have the hash."""
+        try:
+            about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+            pairs = [Pair(**row) for row in _rows(folder / "pairs.jsonl")]
+            thumbs = [Thumb(**row) for row in _rows(folder / "thumbs.jsonl")]
+            prompts = [Prompt(**row) for row in _rows(folder / "prompts.jsonl")]
+            frozen = cls(about["hash"], pairs, thumbs, prompts, about["left_out"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise Problem(f"The dataset in {folder} cannot be read: {error}", hint="Freeze a new one.") from None
+        if _hash(pairs, thumbs, prompts) != frozen.hash:
+            raise Problem(f"The dataset in {folder} was changed: its rows lack its hash.", hint="Freeze a new one.")
+        return frozen
+
+
+def freeze(session: Session, *, seed: int, holdout_share: float = 0.15) -> Frozen:
+    """All present opinions of people who consent, on answers that have a text, and every prompt of theirs.
+
+    The split hangs on the words that a conversation opened with, not on the seed: a repeat of a conversation falls on
+    the same side, and what was held out once is held out in every later update. `seed` decides the order of rows.
+
+    Opposite thumbs of one person on two answers to one prompt count as thumbs and also as a pair of kind `thumbs`: how
+    good each is and which is better are separate evidence. `both_bad` is two thumbs down, no pair.
+
+    `left_out` counts by reason: `straddling`, a row whose edited opening and whose conversation's first opening fall on
+    different sides; `different prompts`, a pair of answers to different prompts; `same text`, a pair of equal answers.
+    """
+    openings: dict[str, str] = {}
+    prompts: dict[str, Prompt] = {}
+    left_out: Counter[str] = Counter()
+
+    def side(conversation: str, messages: Messages) -> Split | None:
+        own = split_of(_opening(messages), holdout_share)
+        if own == split_of(openings[conversation], holdout_share):
+            return own
+        left_out["straddling"] += 1
+        return None
+
+    for each in asked(session):
+        openings.setdefault(each.conversation, _opening(each.messages))
+        key = _line(each.messages)
+        if key not in prompts and (split := side(each.conversation, each.messages)):
+            prompts[key] = Prompt(each.messages, each.person, each.conversation, split)
+
+    pairs: list[Pair] = []
+    thumbs: list[Thumb] = []
+    siblings: dict[tuple[str, str], list[tuple[Opinion, Split]]] = defaultdict(list)
+    for opinion in opinions(session, ("thumb", "correction", "pair")):
+        split = side(opinion.conversation, opinion.messages)
+        if split is None:
+            continue
+        if opinion.kind == "thumb":
+            thumbs.append(_thumb(opinion, opinion.text, opinion.value == 1, split))
+            siblings[opinion.person, _line(opinion.messages)].append((opinion, split))
+        elif opinion.kind == "correction":
+            pairs.append(_pair(opinion, opinion.value, opinion.text, 1.0, split))
+        elif opinion.messages != opinion.other_messages or opinion.other_text is None:
+            left_out["different prompts"] += 1
+        elif opinion.value == "both_bad":
+            thumbs += [_thumb(opinion, text, False, split, "both_bad") for text in (opinion.text, opinion.other_text)]
+        else:
+            ordered = (opinion.text, opinion.other_text)
+            first, second = ordered[::-1] if opinion.value == "right" else ordered
+            pairs.append(_pair(opinion, first, second, 0.5 if opinion.value == "tie" else 1.0, split))
+    for group in siblings.values():
+        liked = [each for each in group if each[0].value == 1]
+        disliked = [each for each in group if each[0].value == -1]
+        for (better, split), (worse, _) in product(liked, disliked):
+            pairs.append(_pair(better, better.text, worse.text, 1.0, split, "thumbs"))
+
+    telling = [pair for pair in pairs if pair.first != pair.second]
+    left_out["same text"] = len(pairs) - len(telling)
+    rows = _ordered(telling, seed), _ordered(thumbs, seed), _ordered(prompts.values(), seed)
+    return Frozen(_hash(*rows), *rows, left_out={why: number for why, number in left_out.items() if number})
+
+
+def split_of(opening: str, holdout_share: float) -> Split:
+    """The side on which a conversation that opens with these words falls; spacing, case and width do not matter."""
+    words = " ".join(unicodedata.normalize("NFKC", opening).casefold().split())
+    number = int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big")
+    return "holdout" if number < holdout_share * 2**64 else "train"
+
+
+def _opening(messages: Messages) -> str:
+    asked_first = next((each for each in messages if each.get("role") == "user"), messages[0] if messages else {})
+    content = asked_first.get("content", "")
+    return content if isinstance(content, str) else _line(content)
+
+
+def _pair(opinion: Opinion, first: str, second: str, outcome: float, split: Split, kind: str | None = None) -> Pair:
+    return Pair(
+        opinion.messages, first, second, outcome, kind or opinion.kind, opinion.person, opinion.conversation, split
+    )
+
+
+def _thumb(opinion: Opinion, answer: str, liked: bool, split: Split, kind: str = "thumb") -> Thumb:
+    return Thumb(opinion.messages, answer, liked, kind, opinion.person, opinion.conversation, split)
+
+
+RowOf = TypeVar("RowOf", Pair, Thumb, Prompt)
+
+
+def _ordered(rows: Iterable[RowOf], seed: int) -> list[RowOf]:
+    # Neither ids nor times decide: the order is one of the seed and of what the rows say.
+    return sorted(rows, key=lambda row: hashlib.sha256(f"{seed}\n{_line(row)}".encode()).digest())
+
+
+def _hash(pairs: list[Pair], thumbs: list[Thumb], prompts: list[Prompt]) -> str:
+    digest = hashlib.sha256()
+    for name, rows in (("pairs", pairs), ("thumbs", thumbs), ("prompts", prompts)):
+        digest.update(f"{name}\n".encode())
+        for row in rows:
+            digest.update(f"{_line(row)}\n".encode())
+    return digest.hexdigest()
+
+
+def _line(value: Any) -> str:
+    plain = asdict(value) if isinstance(value, Pair | Thumb | Prompt) else value
+    return json.dumps(plain, ensure_ascii=False, sort_keys=True)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    # Split at "\n" alone: answers may hold other line ends, which JSON leaves as they are.
+    return [json.loads(line) for line in path.read_bytes().decode("utf-8").split("\n") if line]
