@@ -1,0 +1,24 @@
+"""Knobs of the reward model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """How ratings become a reward."""
+
+    heads: int = 5  # members of the ensemble, each on its own bootstrap of the ratings
+    hidden: int = 64  # width of a head's hidden layer
+    epochs: int = 60  # passes over the ratings, at most
+    patience: int = 10  # passes without a better validation loss before a head stops
+    learning_rate: float = 2e-3  # of AdamW
+    weight_decay: float = 0.1  # of AdamW
+    dropout: float = 0.2  # on the features and on the hidden layer
+    batch_size: int = 64  # ratings a step
+    holdout_share: float = 0.15  # of the conversations, never trained on
+    context: int = 512  # tokens of prompt and answer that the trunk reads; the oldest turns go first
+    pessimism: float = 0.5  # deviations of the heads that are taken off the mean [arXiv 2310.02743]
+    clip: float = 5.0  # bound of the normalised reward, in standard deviations
+    seed: int = 0  # of the bootstraps and of the initial weights

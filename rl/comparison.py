@@ -1,0 +1,99 @@
+"""Measure a candidate beside its parent: the same prompts, the same questions, one engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from lm.adapters import Adapter
+from lm.engine import Engine
+from lm.evaluation import evaluate
+from lm.loading import Base
+from lm.prompts import Message, fit_chat
+from lm.settings import EngineSettings, Sampling
+from lm.suites import Item
+from reward.model import RewardModel
+from rl.gate import Comparison
+from rl.likelihood import mean_kl
+from rl.policy import make_policy
+from rl.settings import GateSettings, PPOSettings
+
+PARENT, CANDIDATE = "parent", "candidate"
+TIE = 1e-6  # rewards closer than this are equal
+
+
+def compare(
+    base: Base,
+    parent: Adapter | None,
+    candidate: Adapter,
+    reward: RewardModel,
+    prompts: Sequence[Sequence[Message]],
+    questions: Sequence[Item],
+    ppo: PPOSettings,
+    settings: GateSettings,
+    seed: int,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Comparison:
+    """Sample answers of both to held-out prompts, score them, and put the suite's questions to both.
+
+    Args:
+        prompts: conversations that were never trained on; asked in turn until `settings.win_prompts` answers are there.
+        questions: items of the suite that must not be forgotten.
+        progress: called with what is being measured, how much is done and of how much.
+    """
+    context = min(base.context, 1024)
+    with Engine(base, EngineSettings(slots=32, context=context)) as engine:
+        engine.install(PARENT, parent)
+        engine.install(CANDIDATE, candidate)
+        asked = [list(prompts[i % len(prompts)]) for i in range(settings.win_prompts)]
+        limit = min(ppo.prompt_tokens, context - ppo.max_tokens)
+        ids = [fit_chat(base, messages, limit) for messages in asked]
+        samplings = [
+            Sampling(temperature=settings.temperature, max_tokens=ppo.max_tokens, seed=seed + i) for i in range(len(ids))
+        ]
+        answers = {}
+        for name in (PARENT, CANDIDATE):
+            answers[name] = engine.generate(ids, samplings, name, progress=_labelled(progress, f"{name} answers", len(ids)))
+        accuracy = {}
+        for name in (PARENT, CANDIDATE):
+            greedy = Sampling(temperature=0.0, max_tokens=ppo.max_tokens)
+            report = evaluate(
+                engine, name, questions, greedy, progress=_labelled(progress, f"{name} skills", len(questions))
+            )
+            accuracy[name] = report.by_skill
+    scores = {
+        name: reward.score(asked, [completion.text for completion in done]).mean for name, done in answers.items()
+    }
+    margin = scores[CANDIDATE] - scores[PARENT]
+    completed = [
+        (prompt + completion.token_ids, len(prompt))
+        for prompt, completion in zip(ids, answers[CANDIDATE], strict=True)
+    ]
+    return Comparison(
+        wins=int((margin > TIE).sum()),
+        losses=int((margin < -TIE).sum()),
+        ties=int((margin.abs() <= TIE).sum()),
+        parent_length=_mean_length(answers[PARENT]),
+        candidate_length=_mean_length(answers[CANDIDATE]),
+        empty=sum(not completion.text.strip() for completion in answers[CANDIDATE]) / len(ids),
+        kl=mean_kl(
+            make_policy(base, candidate, ppo, seed),
+            make_policy(base, parent, ppo, seed),
+            completed,
+            base.tokenizer.pad_token_id,
+        ),
+        before={skill: row["accuracy"] for skill, row in accuracy[PARENT].items()},
+        after={skill: row["accuracy"] for skill, row in accuracy[CANDIDATE].items()},
+        questions={skill: row["n"] for skill, row in accuracy[PARENT].items()},
+    )
+
+
+def _mean_length(completions: Sequence[object]) -> float:
+    return float(torch.tensor([len(completion.token_ids) for completion in completions], dtype=torch.float).mean())
+
+
+def _labelled(
+    progress: Callable[[str, int, int], None] | None, label: str, total: int
+) -> Callable[[int], None] | None:
+    return (lambda done: progress(label, done, total)) if progress else None

@@ -1,0 +1,141 @@
+"""The gate: a list of checks that a candidate must pass before it may serve, each with its reason."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from lm.adapters import Adapter
+from lm.evaluation import wilson
+from rl.settings import GateSettings
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: its name, what was measured, the bound, the verdict, and a sentence that says why."""
+
+    name: str
+    figure: float
+    threshold: float
+    passed: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was measured of a candidate beside its parent, on the same prompts.
+
+    Attributes:
+        wins, losses, ties: verdicts of the reward model on answers to held-out prompts.
+        parent_length, candidate_length: mean tokens an answer.
+        empty: share of the candidate's answers without a visible character.
+        kl: nats an answer between candidate and parent.
+        before, after: accuracy of parent and candidate by skill, greedy, on the same questions.
+        questions: questions a skill.
+    """
+
+    wins: int
+    losses: int
+    ties: int
+    parent_length: float
+    candidate_length: float
+    empty: float
+    kl: float
+    before: dict[str, float]
+    after: dict[str, float]
+    questions: dict[str, int]
+
+
+def integrity_checks(parent: Adapter | None, candidate: Adapter, steps: int) -> list[Check]:
+    """Whether there is anything to judge: training ran, nothing is NaN, and the adapter is not its parent.
+
+    Args:
+        parent: adapter of the parent version; None stands for the base (B = 0).
+        candidate: adapter that came out of training.
+        steps: optimizer steps that training took.
+    """
+    broken = sum(int((~torch.isfinite(t)).sum()) for pair in candidate.weights.values() for t in pair)
+    moved = _distance(parent, candidate)
+    return [
+        Check("trained", steps, 1, steps >= 1, f"training took {steps} optimizer steps"),
+        Check("adapter_finite", broken, 0, broken == 0, f"{broken} weights of the adapter are NaN or infinite"),
+        Check(
+            "adapter_changed",
+            moved,
+            0.0,
+            moved > 0,  # false for NaN too
+            f"the adapter's product B A moved by {moved:.4g} (Frobenius norm) from its parent's",
+        ),
+    ]
+
+
+def _distance(parent: Adapter | None, candidate: Adapter) -> float:
+    """Frobenius norm of the change in (alpha / rank) B A over all modules."""
+    total = 0.0
+    for name, (a, b) in candidate.weights.items():
+        change = candidate.alpha / candidate.rank * (b.float() @ a.float())
+        if parent and name in parent.weights:
+            old_a, old_b = parent.weights[name]
+            change = change - parent.alpha / parent.rank * (old_b.float() @ old_a.float())
+        total += float((change**2).sum())
+    return math.sqrt(total)
+
+
+def comparison_checks(measured: Comparison, settings: GateSettings) -> list[Check]:
+    """Whether the candidate is better and has forgotten nothing."""
+    decided = measured.wins + measured.losses
+    low, high = wilson(measured.wins, decided)
+    rate = measured.wins / decided if decided else 0.5
+    growth = measured.candidate_length / max(measured.parent_length, 1e-9)
+    checks = [
+        Check(
+            "reward_win_rate",
+            rate,
+            settings.min_win_rate,
+            low > settings.min_win_rate,
+            f"the reward model prefers {measured.wins} of {decided} answers to held-out prompts "
+            f"(95 % interval {low:.2f} to {high:.2f}, {measured.ties} ties); the lower bound must exceed "
+            f"{settings.min_win_rate:.2f}",
+        )
+    ]
+    for skill, before in measured.before.items():
+        change = measured.after[skill] - before
+        checks.append(
+            Check(
+                f"skill:{skill}",
+                change,
+                -settings.max_skill_drop,
+                change >= -settings.max_skill_drop - 1e-9,
+                f"accuracy went from {before:.3f} to {measured.after[skill]:.3f} on {measured.questions[skill]} questions; "
+                f"a drop of {settings.max_skill_drop:.2f} is allowed",
+            )
+        )
+    checks += [
+        Check(
+            "length_growth",
+            growth,
+            settings.max_length,
+            growth <= settings.max_length,
+            f"answers went from {measured.parent_length:.1f} to {measured.candidate_length:.1f} tokens on average; "
+            f"at most {settings.max_length:.1f} times as long is allowed",
+        ),
+        Check(
+            "length_shrinkage",
+            growth,
+            settings.min_length,
+            growth >= settings.min_length,
+            f"answers went from {measured.parent_length:.1f} to {measured.candidate_length:.1f} tokens on average; "
+            f"at least {settings.min_length:.1f} times as long is asked",
+        ),
+        Check("empty_answers", measured.empty, 0.02, measured.empty <= 0.02, f"{measured.empty:.1%} of answers are empty"),
+        Check(
+            "kl",
+            measured.kl,
+            settings.max_kl,
+            measured.kl <= settings.max_kl,
+            f"the candidate is {measured.kl:.2f} nats an answer away from its parent; {settings.max_kl:.1f} are allowed",
+        ),
+    ]
+    return checks

@@ -1,0 +1,65 @@
+"""Likelihood of given completions under a model, batched and padded on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Completed = tuple[list[int], int]  # token ids of prompt and completion; where the completion starts
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded sequences: ids [B, T], attention mask [B, T], and `scored` [B, T - 1], true where logits predict a completion."""
+
+    ids: Tensor
+    reads: Tensor
+    scored: Tensor
+
+
+def batches(
+    sequences: Sequence[Completed], pad_id: int, size: int, device: torch.device
+) -> Iterator[Batch]:
+    """Sequences in batches of similar length, the shortest first."""
+    ordered = sorted(sequences, key=lambda sequence: len(sequence[0]))
+    for begin in range(0, len(ordered), size):
+        rows = ordered[begin : begin + size]
+        longest = max(len(tokens) for tokens, _ in rows)
+        ids = torch.full((len(rows), longest), pad_id, device=device)
+        reads = torch.zeros_like(ids)
+        scored = torch.zeros(ids.shape, dtype=torch.bool, device=device)
+        for i, (tokens, start) in enumerate(rows):
+            ids[i, : len(tokens)] = torch.tensor(tokens, device=device)
+            reads[i, : len(tokens)] = 1
+            scored[i, start : len(tokens)] = True
+        yield Batch(ids, reads, scored[:, 1:])
+
+
+def log_probabilities(model: nn.Module, batch: Batch) -> Tensor:
+    """log p of every next token, float32 [B, T - 1, vocabulary]."""
+    logits = model(input_ids=batch.ids, attention_mask=batch.reads, use_cache=False).logits[:, :-1]
+    return logits.float().log_softmax(-1)
+
+
+def log_likelihood(model: nn.Module, batch: Batch) -> Tensor:
+    """Summed log-likelihood of each completion of a batch, [B]."""
+    logp = log_probabilities(model, batch).gather(-1, batch.ids[:, 1:, None]).squeeze(-1)
+    return (logp * batch.scored).sum(1)
+
+
+@torch.inference_mode()
+def mean_kl(policy: nn.Module, reference: nn.Module, sequences: Sequence[Completed], pad_id: int, size: int = 16) -> float:
+    """KL(policy || reference) in nats a completion, summed over the positions of the given completions.
+
+    At each position the sum over the vocabulary is exact; only the path is a sample.
+    """
+    device = next(policy.parameters()).device
+    total = 0.0
+    for batch in batches(sequences, pad_id, size, device):
+        logp, logq = log_probabilities(policy, batch), log_probabilities(reference, batch)
+        kl = (logp.exp() * (logp - logq)).sum(-1)
+        total += float((kl * batch.scored).sum())
+    return total / len(sequences)

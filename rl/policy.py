@@ -1,0 +1,65 @@
+"""The policy: a LoRA adapter on the frozen base, started where the serving version stands."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+
+from lm.adapters import Adapter
+from lm.loading import Base, twin
+from rl.settings import PPOSettings
+
+ACTIVE = "default"  # PEFT's name of the adapter that is trained
+
+
+def make_policy(base: Base, parent: Adapter | None, settings: PPOSettings, seed: int) -> PeftModel:
+    """A PEFT model whose trainable adapter computes exactly what the parent version does.
+
+    The base's weights are shared, not copied, and the base's own module is left as it is. A new adapter begins at the
+    identity (B = 0); a parent's keeps its rank and alpha.
+
+    Args:
+        base: the frozen language model.
+        parent: adapter of the serving version, or None for version 0.
+        settings: rank and alpha of a new adapter.
+        seed: of a new adapter's random A.
+    """
+    config = LoraConfig(
+        r=parent.rank if parent else settings.rank,
+        lora_alpha=parent.alpha if parent else settings.alpha,
+        target_modules=sorted(parent.weights) if parent else "all-linear",
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base.id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = cast(PeftModel, get_peft_model(twin(base), config))
+    if parent:
+        with torch.no_grad():
+            for name, (a, b) in parent.weights.items():
+                module = model.get_base_model().get_submodule(name)
+                module.lora_A[ACTIVE].weight.copy_(a)
+                module.lora_B[ACTIVE].weight.copy_(b)
+    return model
+
+
+def policy_adapter(model: PeftModel) -> Adapter:
+    """The policy's adapter as it stands now, in tensors of its own."""
+    config = model.peft_config[ACTIVE]
+    return Adapter(
+        rank=config.r,
+        alpha=float(config.lora_alpha),
+        weights={
+            name: (_weight(module.lora_A), _weight(module.lora_B))
+            for name, module in model.get_base_model().named_modules()
+            if hasattr(module, "lora_A") and ACTIVE in module.lora_A
+        },
+    )
+
+
+def _weight(layers: nn.ModuleDict) -> torch.Tensor:
+    return layers[ACTIVE].weight.detach().clone()

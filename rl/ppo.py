@@ -1,0 +1,237 @@
+"""PPO as a subclass of TRL's maintained `GRPOTrainer`.
+
+What TRL does: batches, optimizer, Accelerate, logging, the clipped policy loss, the reference pass (a frozen copy of the
+adapter as it was at the start). What is added: rollouts by the engine, a critic on the policy's trunk, token-level rewards with
+the KL in them, generalised advantages in place of group-relative ones, the value loss, the adaptive KL controller, the anchor's
+pull, and checkpoints that hold the critic and the controller.
+
+One rollout in order: `_generate_and_score_completions` (engine, rewards, log-probabilities and values, advantages), then for
+each minibatch of each epoch `_compute_loss`, then the optimizer step with the anchor's pull.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOConfig, GRPOTrainer
+
+from rl.advantages import AdaptiveKL, clipped_value_loss, generalised_advantages, normalised, token_rewards
+from rl.anchor import Anchor
+from rl.critic import Critic, TrunkReader
+from rl.settings import PPOSettings
+
+RewardFunction = Callable[..., list[float]]
+RolloutFunction = Callable[[list[Any], GRPOTrainer], dict[str, Any]]
+
+
+def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bool) -> GRPOConfig:
+    """The settings in TRL's words. GRPO's own schemes (group scaling, its KL loss) are off or overridden."""
+    if settings.episodes % settings.minibatch or settings.minibatch % 2:
+        raise ValueError(f"episodes ({settings.episodes}) must be a multiple of minibatch ({settings.minibatch}), both even")
+    minibatches = settings.episodes // settings.minibatch
+    if minibatches * settings.epochs < 2:
+        raise ValueError("PPO needs two optimizer steps a rollout or more: raise `epochs` or lower `minibatch`")
+    return GRPOConfig(
+        output_dir=str(folder),
+        seed=seed,
+        use_cpu=cpu,
+        bf16=False,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="constant",
+        weight_decay=0.0,
+        max_grad_norm=settings.max_grad_norm,
+        per_device_train_batch_size=settings.minibatch,
+        gradient_accumulation_steps=1,
+        steps_per_generation=minibatches,
+        num_iterations=settings.epochs,
+        num_generations=2,
+        max_steps=settings.updates * minibatches * settings.epochs,
+        max_completion_length=settings.max_tokens,
+        temperature=settings.temperature,
+        epsilon=settings.clip,
+        beta=settings.kl,
+        loss_type="dapo",
+        scale_rewards="none",
+        gradient_checkpointing=False,
+        remove_unused_columns=False,
+        save_strategy="steps",
+        save_steps=settings.save_every * minibatches * settings.epochs,
+        save_total_limit=1,
+        logging_steps=minibatches * settings.epochs,
+        report_to="tensorboard",
+        disable_tqdm=True,
+        dataloader_pin_memory=not cpu,
+    )
+
+
+class PPOTrainer(GRPOTrainer):
+    """PPO with a critic on the shared trunk.
+
+    Args:
+        model: policy, a PEFT model; TRL keeps a frozen copy of its adapter as the reference.
+        tokenizer: of the base.
+        settings: knobs of PPO.
+        arguments: from `trainer_arguments`.
+        prompts: dataset with a column `prompt` of messages.
+        reward: called with prompts, completions (conversational), completion_ids; returns one reward an answer.
+        rollout: returns prompt_ids, completion_ids and the engine's log-probabilities at the rollout's temperature.
+        anchor: Fisher information and centre, or None.
+        anchor_strength: lambda of the penalty.
+        callbacks: TrainerCallbacks.
+    """
+
+    def __init__(
+        self,
+        model: PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: PPOSettings,
+        arguments: GRPOConfig,
+        prompts: Dataset,
+        reward: RewardFunction,
+        rollout: RolloutFunction,
+        anchor: Anchor | None = None,
+        anchor_strength: float = 0.0,
+        callbacks: list[TrainerCallback] | None = None,
+    ) -> None:
+        base = model.get_base_model()
+        model.critic = Critic(base.config.get_text_config().hidden_size).to(base.device)
+        self.settings = settings
+        self.controller = AdaptiveKL(settings.kl, settings.kl_target, settings.kl_horizon)
+        self._reader = TrunkReader(base.base_model, model.critic)
+        self._rollouts = 0
+        pull = [_AnchorPull(anchor, anchor_strength, settings.learning_rate)] if anchor else []
+        super().__init__(
+            model=model,
+            reward_funcs=reward,
+            args=arguments,
+            train_dataset=prompts,
+            processing_class=tokenizer,
+            callbacks=[*pull, *(callbacks or [])],
+            rollout_func=rollout,
+        )
+
+    @property
+    def critic(self) -> Critic:
+        """The value head, free of wrappers."""
+        return self.accelerator.unwrap_model(self.model).critic
+
+    def _calculate_rewards(
+        self, inputs: Any, prompts: list[Any], completions: list[Any], completion_ids_list: list[list[int]]
+    ) -> Tensor:
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        start = self.accelerator.process_index * len(prompts)
+        self._scores = rewards[start : start + len(prompts), 0]
+        return rewards
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, **options: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        result = super()._get_per_token_logps_and_entropies(
+            model, input_ids, attention_mask, logits_to_keep, **options
+        )
+        values = self._reader.take(logits_to_keep)
+        if "ref" not in self.accelerator.unwrap_model(self.model).active_adapters:
+            self._values = values
+        return result
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output = super()._generate_and_score_completions(inputs)
+        mask = output["completion_mask"]
+        self._check_agreement(output["sampling_per_token_logps"], output["old_per_token_logps"], mask)
+        last = mask.sum(1).long() - 1
+        final = output["completion_ids"][torch.arange(len(last), device=last.device), last]
+        ended = torch.isin(final, torch.tensor(self.eos_token_ids, device=final.device))
+        scores = self._scores + self.settings.missing_eos * (~ended).float()
+        kl = (output["old_per_token_logps"] - output["ref_per_token_logps"]) * mask
+        rewards = token_rewards(scores, kl, mask, self.controller.beta)
+        values = self._values * mask
+        advantages, returns = generalised_advantages(
+            rewards, values, mask, self.settings.gamma, self.settings.lam
+        )
+        output["advantages"] = self._normalise(advantages, mask)
+        if self._rollouts < self.settings.value_warmup:
+            # A zero advantage leaves the policy where it is while the critic learns what the reward looks like.
+            output["advantages"] = torch.zeros_like(advantages)
+        output["values"], output["returns"] = values, returns
+        self._control(kl.sum(1), scores, ended)
+        self._rollouts += 1
+        return output
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        # The KL is in the reward already; super() would add it to the loss a second time.
+        self.beta, beta = 0.0, self.beta
+        policy_loss = super()._compute_loss(model, inputs)
+        self.beta = beta
+        mask = inputs["completion_mask"]
+        value_loss = clipped_value_loss(self._values, inputs["values"], inputs["returns"], self.settings.value_clip)
+        # The same normaliser as the policy loss: real tokens of the whole rollout, shared among its minibatches.
+        tokens = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes
+        tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
+        value_loss = (value_loss * mask).sum() / tokens
+        self._log_means(value_loss=value_loss.detach())
+        return policy_loss + self.settings.value_weight * value_loss
+
+    def _check_agreement(self, sampled: Tensor, recomputed: Tensor, mask: Tensor) -> None:
+        """Engine and trainer must give the same tokens the same log-probabilities, else the policy ratio is wrong."""
+        difference = ((sampled - recomputed).abs() * mask).sum() / mask.sum()
+        self._log_means(logp_difference=difference)
+        if not difference <= self.settings.logp_tolerance:
+            raise RuntimeError(
+                f"log-probabilities of engine and trainer differ by {float(difference):.4f} nats a token on average "
+                f"(allowed: {self.settings.logp_tolerance})"
+            )
+
+    def _normalise(self, advantages: Tensor, mask: Tensor) -> Tensor:
+        sums = torch.stack([mask.sum().float(), (advantages * mask).sum(), (advantages**2 * mask).sum()])
+        count, total, squares = self.accelerator.reduce(sums, reduction="sum")
+        return normalised(advantages, mask, count, total, squares)
+
+    def _control(self, kl: Tensor, scores: Tensor, ended: Tensor) -> None:
+        """Log the rollout and let the controller see its KL [B]."""
+        self._log_means(
+            kl=kl.mean(), score=scores.mean(), ended=ended.float().mean(), kl_beta=torch.tensor(self.controller.beta)
+        )
+        gathered = self.accelerator.gather(kl)
+        if self._rollouts >= self.settings.value_warmup:
+            self.controller.update(float(gathered.mean()), len(gathered))
+
+    def _log_means(self, **figures: Tensor) -> None:
+        """Note scalars, averaged over processes, under `ppo/NAME` in the trainer's metrics."""
+        for name, value in figures.items():
+            mean = self.accelerator.gather(value.detach().to(self.accelerator.device).float()).mean()
+            self._metrics["train"][f"ppo/{name}"].append(float(mean))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            save_file(self.critic.state_dict(), folder / "critic.safetensors")
+            facts = {"beta": self.controller.beta, "rollouts": self._rollouts}
+            (folder / "ppo.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        folder = Path(resume_from_checkpoint)
+        self.critic.load_state_dict(load_file(folder / "critic.safetensors"))
+        facts = json.loads((folder / "ppo.json").read_text(encoding="utf-8"))
+        self.controller.beta, self._rollouts = facts["beta"], facts["rollouts"]
+
+
+class _AnchorPull(TrainerCallback):
+    """Adds the penalty's gradient after clipping, so that the anchor is never scaled down by the reward's gradient."""
+
+    def __init__(self, anchor: Anchor, strength: float, learning_rate: float) -> None:
+        self.anchor, self.strength, self.learning_rate = anchor, strength, learning_rate
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **things: Any) -> None:
+        self.anchor.pull(things["model"], self.strength, self.learning_rate)

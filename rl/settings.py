@@ -1,0 +1,67 @@
+"""Knobs of an update: PPO, the anchor, the gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """Proximal policy optimisation on the policy's adapter [arXiv 1707.06347]."""
+
+    updates: int = 25  # rollouts, each followed by `epochs` passes over it
+    episodes: int = 64  # answers a rollout; a multiple of `minibatch`, both even
+    minibatch: int = 32  # answers an optimizer step
+    epochs: int = 2  # passes over each rollout
+    learning_rate: float = 3e-4  # of AdamW, constant
+    clip: float = 0.2  # bound of the policy ratio's move from 1
+    value_clip: float = 0.2  # bound of the value's move from its estimate at rollout time
+    value_weight: float = 0.5  # of the value loss
+    value_warmup: int = 2  # first rollouts that train the critic alone [arXiv 2503.01491]
+    gamma: float = 1.0  # discount a token
+    lam: float = 0.95  # of generalised advantage estimation [arXiv 1506.02438]
+    kl: float = 0.1  # first strength of the KL to the serving version, in the reward
+    kl_target: float = 3.0  # nats an answer that the controller steers to [arXiv 1909.08593, section 2.2]
+    kl_horizon: float = 1000.0  # answers over which the controller acts
+    missing_eos: float = -1.0  # added to the reward of an answer that does not end
+    max_grad_norm: float = 1.0  # of policy and critic together, before the anchor's pull
+    temperature: float = 1.0  # of the rollouts
+    max_tokens: int = 96  # of an answer in a rollout
+    prompt_tokens: int = 384  # of a prompt; the oldest turns go first
+    rank: int = 16  # of the policy's LoRA
+    alpha: float = 32.0  # of the policy's LoRA, scaled by alpha / rank
+    logp_tolerance: float = 0.02  # mean difference allowed between engine and trainer log-probabilities
+    save_every: int = 5  # rollouts between checkpoints
+
+
+@dataclass(frozen=True)
+class AnchorSettings:
+    """Elastic weight consolidation around the serving version [arXiv 1612.00796]."""
+
+    strength: float = 100.0  # lambda of the penalty lambda / 2 * sum F (theta - theta*)^2
+    samples: int = 256  # answers to old prompts that the Fisher information is averaged over
+    batch: int = 16  # sequences a backward pass
+    decay: float = 0.9  # of the parent's Fisher information [online EWC, arXiv 1805.06370]
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """What a candidate must show before it serves."""
+
+    min_win_rate: float = 0.5  # that the lower 95 % bound of the reward's verdict on held-out prompts must exceed
+    max_skill_drop: float = 0.03  # of any skill's accuracy
+    min_length: float = 0.2  # mean answer length against the parent's, at least
+    max_length: float = 1.5  # and at most
+    max_kl: float = 12.0  # nats an answer away from the parent
+    win_prompts: int = 128  # held-out prompts, repeated when fewer were rated
+    skill_items: int = 150  # questions a skill
+    temperature: float = 0.8  # of the answers that are compared
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """When an update is worth its time, and on which machine it runs."""
+
+    min_ratings: int = 50  # present ratings below which there is nothing to do, unless forced
+    seed: int = 0  # of the split into batches, the rollouts and the gate's answers
+    suite: str = "skills"  # the suite that must not be forgotten: a name or a file

@@ -1,0 +1,118 @@
+"""The two steps of an update that run the policy: measuring the anchor, and PPO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from lm.adapters import Adapter
+from lm.engine import Engine
+from lm.loading import Base
+from lm.prompts import Message, fit_chat
+from lm.settings import EngineSettings, Sampling
+from reward.model import RewardModel
+from rl.anchor import Anchor, anchor_here, fisher_information
+from rl.policy import make_policy, policy_adapter
+from rl.ppo import PPOTrainer, trainer_arguments
+from rl.rollout import EngineRollouts
+from rl.settings import AnchorSettings, PPOSettings
+
+Progress = Callable[[str, int, int], None]
+
+
+def measure_anchor(
+    base: Base,
+    parent: Adapter | None,
+    older: Anchor | None,
+    prompts: Sequence[Sequence[Message]],
+    ppo: PPOSettings,
+    settings: AnchorSettings,
+    seed: int,
+    progress: Progress | None = None,
+) -> Anchor:
+    """The anchor around the parent version: Fisher information of its adapter on its own answers to old prompts.
+
+    Args:
+        older: the parent's own anchor, whose Fisher information is carried over, decayed.
+        prompts: what people asked until now; asked in turn until `settings.samples` answers are there.
+    """
+    name = "serving"
+    limit = min(ppo.prompt_tokens, base.context - ppo.max_tokens)
+    asked = [fit_chat(base, list(prompts[i % len(prompts)]), limit) for i in range(settings.samples)]
+    samplings = [Sampling(temperature=1.0, max_tokens=ppo.max_tokens, seed=seed + i) for i in range(len(asked))]
+    with Engine(base, EngineSettings(slots=32, context=min(base.context, ppo.prompt_tokens + ppo.max_tokens))) as engine:
+        engine.install(name, parent)
+        answers = engine.generate(asked, samplings, name)
+    policy = make_policy(base, parent, ppo, seed)
+    sequences = [(ids + answer.token_ids, len(ids)) for ids, answer in zip(asked, answers, strict=True)]
+    fisher = fisher_information(
+        policy,
+        sequences,
+        base.tokenizer.pad_token_id,
+        batch=settings.batch,
+        progress=(lambda done: progress("Fisher information", done, len(sequences))) if progress else None,
+    )
+    return anchor_here(policy, fisher).merged(older, settings.decay)
+
+
+def train_policy(
+    base: Base,
+    parent: Adapter | None,
+    anchor: Anchor | None,
+    reward: RewardModel,
+    prompts: Sequence[Sequence[Message]],
+    ppo: PPOSettings,
+    settings: AnchorSettings,
+    folder: Path,
+    seed: int,
+    progress: Progress | None = None,
+) -> tuple[Adapter, int]:
+    """PPO from the parent version on; resumes from the last checkpoint in `folder`, if there is one.
+
+    Returns:
+        The trained adapter and the number of optimizer steps that it took, resumed ones included.
+    """
+    repeats = -(-ppo.episodes // max(1, len(prompts)))  # TRL drops an incomplete last batch of prompts
+    data = Dataset.from_list([{"prompt": list(messages)} for messages in prompts] * repeats)
+
+    def pay(prompts: list[Any], completions: list[Any], **_: Any) -> list[float]:
+        return reward.score(prompts, [completion[0]["content"] for completion in completions]).value.tolist()
+
+    pay.__name__ = "reward_model"
+    trainer = PPOTrainer(
+        model=make_policy(base, parent, ppo, seed),
+        tokenizer=base.tokenizer,
+        settings=ppo,
+        arguments=trainer_arguments(ppo, folder, seed=seed, cpu=base.device.type == "cpu"),
+        prompts=data,
+        reward=pay,
+        rollout=EngineRollouts(base, ppo, seed),
+        anchor=anchor,
+        anchor_strength=settings.strength,
+        callbacks=[_Curve(folder / "curve.jsonl", progress)],
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    return policy_adapter(trainer.accelerator.unwrap_model(trainer.model)), trainer.state.global_step
+
+
+class _Curve(TrainerCallback):
+    """Writes each logged row of figures as a line of JSON, and reports progress."""
+
+    def __init__(self, file: Path, progress: Progress | None) -> None:
+        self.file = file
+        self.progress = progress
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if not logs or not state.is_world_process_zero:
+            return
+        with self.file.open("a", encoding="utf-8") as out:
+            out.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+        if self.progress and "ppo/score" in logs:
+            label = f"PPO, reward {logs['ppo/score']:+.2f}, KL {logs['ppo/kl']:.2f}"
+            self.progress(label, state.global_step, state.max_steps)
