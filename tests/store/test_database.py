@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, select, text
+
+from problems import Problem
+from store.conversations import person
+from store.database import Store, migrate, open_store
+from store.schema import Person, Tables, present_ratings
+
+
+def test_the_migrated_schema_is_the_declared_one(store: Store) -> None:
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Tables.metadata) == []
+        view = {column["name"] for column in inspect(connection).get_columns("present_ratings")}
+    assert view == set(present_ratings.columns.keys())
+
+
+def test_down_removes_everything_and_up_brings_it_back(store: Store) -> None:
+    migrate(store.engine, "base")
+    assert inspect(store.engine).get_table_names() == ["alembic_version"]
+    assert inspect(store.engine).get_view_names() == []
+    migrate(store.engine)
+    with store.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Tables.metadata) == []
+    assert inspect(store.engine).get_view_names() == ["present_ratings"]
+
+
+def test_every_connection_is_durable_and_checks_keys(store: Store) -> None:
+    with store.session() as session:
+        found = {
+            name: session.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+
+
+def test_a_block_that_raises_leaves_nothing(store: Store) -> None:
+    with pytest.raises(ZeroDivisionError), store.session() as session:
+        person(session, None, "ann")
+        session.flush()
+        raise ZeroDivisionError
+    with store.session(reading=True) as session:
+        assert session.scalars(select(Person)).all() == []
+
+
+def test_objects_stay_readable_after_the_block_and_times_know_their_zone(store: Store) -> None:
+    with store.session() as session:
+        made = person(session, None, "ann")
+    with store.session(reading=True) as session:
+        again = person(session, made.id)
+    assert (again.name, again.created) == ("ann", made.created)
+    assert again.created.utcoffset() is not None
+
+
+def test_a_reading_session_refuses_to_write(store: Store) -> None:
+    with pytest.raises(TypeError, match="reading session"), store.session(reading=True) as session:
+        session.add(Person(name="ann"))
+
+
+def test_reading_goes_on_while_another_writes(store: Store) -> None:
+    with store.session() as writing:
+        person(writing, None, "ann")
+        with store.session(reading=True) as session:
+            assert session.scalars(select(Person)).all() == []
+    with store.session(reading=True) as session:
+        assert [each.name for each in session.scalars(select(Person))] == ["ann"]
+
+
+def test_a_reader_that_then_writes_waits_for_its_turn(store: Store) -> None:
+    """Two sessions that read first and write later: with plain BEGIN the second would fail at once."""
+    meet = threading.Barrier(2)
+    failed: list[BaseException] = []
+
+    def work(name: str) -> None:
+        meet.wait()
+        try:
+            for turn in range(20):
+                with store.session() as session:
+                    session.scalars(select(Person)).all()
+                    person(session, None, f"{name}{turn}")
+        except BaseException as error:  # reported by the assertion below
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert failed == []
+    with store.session(reading=True) as session:
+        assert len(session.scalars(select(Person)).all()) == 40
+
+
+def test_a_store_of_a_newer_program_is_refused(tmp_path: Path) -> None:
+    open_store(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / "ratchet.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(Problem, match="newer Ratchet") as caught:
+        open_store(tmp_path)
+    assert "Update Ratchet" in caught.value.hint
+
+
+def test_a_file_that_is_no_database_is_refused_untouched(tmp_path: Path) -> None:
+    (tmp_path / "ratchet.db").write_bytes(b"a letter, not a database" * 100)
+    with pytest.raises(Problem, match="not a database"):
+        open_store(tmp_path)
+    assert (tmp_path / "ratchet.db").read_bytes().startswith(b"a letter")
+
+
+def test_a_home_that_is_a_file_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    with pytest.raises(Problem, match="cannot be made"):
+        open_store(tmp_path / "home")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nosuch://host/name"])
+def test_a_wrong_url_is_a_problem(tmp_path: Path, url: str) -> None:
+    with pytest.raises(Problem, match="URL"):
+        open_store(tmp_path, url)
+
+
+def test_another_url_is_used(tmp_path: Path) -> None:
+    opened = open_store(tmp_path / "home", f"sqlite:///{tmp_path / 'elsewhere.db'}")
+    opened.close()
+    assert (tmp_path / "elsewhere.db").exists()
+    assert not (tmp_path / "home" / "ratchet.db").exists()
+
+
+def test_many_open_a_new_store_at_once(tmp_path: Path) -> None:
+    opened: list[Store] = []
+    threads = [threading.Thread(target=lambda: opened.append(open_store(tmp_path))) for _ in range(6)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(opened) == 6
+    for store in opened:
+        store.close()
+
+
+def test_a_store_that_others_hold_for_too_long_is_a_problem(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store.session() as writing:
+        person(writing, None, "ann")
+        with pytest.raises(Problem, match="locked") as caught, store.session() as session:
+            session.connection(execution_options={"reading": True}).exec_driver_sql("PRAGMA busy_timeout=50")
+            person(session, None, "bob")
+    assert "Another process" in caught.value.hint
