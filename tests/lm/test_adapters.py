@@ -21,7 +21,7 @@ def random_adapter(base: Base, rank: int = 4, alpha: float = 8.0, seed: int = 0,
     draw = torch.Generator().manual_seed(seed)
     weights = {}
     for path in (QUERY, DOWN):
-        out_features, in_features = base.model.get_submodule(path).weight.shape
+        out_features, in_features = base.model.get_parameter(f"{path}.weight").shape
         a = torch.randn(rank, in_features, generator=draw) * scale
         weights[path] = a, torch.randn(out_features, rank, generator=draw) * scale
     return Adapter(rank, alpha, weights)
@@ -67,7 +67,7 @@ def test_peft_loads_it_and_computes_the_same(load_tiny: Callable[[], Base], writ
     ids = torch.tensor([[7, 8, 9, 30]])
     merged = load_tiny().model
     for path, (a, b) in adapter.weights.items():
-        merged.get_submodule(path).weight.data += adapter.alpha / adapter.rank * b @ a
+        merged.get_parameter(f"{path}.weight").data += adapter.alpha / adapter.rank * b @ a
     with torch.no_grad():
         expected = merged(ids).logits
         wrapped = PeftModel.from_pretrained(base.model, written)

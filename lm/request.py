@@ -1,0 +1,74 @@
+"""One request's life in the engine: its prompt, its slot's fill, what it has drawn, and when it is over."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Set
+
+from lm.lora import Version
+from lm.settings import Sampling
+from lm.stream import Completion, Delta, FinishReason, Stream
+from lm.writer import Decode, Writer
+
+
+class Request:
+    """The engine's side of a Stream. Knows nothing of slots beyond how many tokens its own one holds."""
+
+    def __init__(
+        self, prompt: list[int], sampling: Sampling, version: Version, stream: Stream, room: int, ends: Set[int],
+        decode: Decode, live: bool,
+    ) -> None:  # fmt: skip
+        """`room`: tokens the slot has left for the answer; `live`: somebody reads the pieces as they come."""
+        self.prompt, self.sampling, self.version, self.stream = prompt, sampling, version, stream
+        self.filled = 0  # tokens of prompt and answer whose keys and values the slot holds
+        self.token_ids: list[int] = []
+        self.logprobs: list[float] = []
+        self.sampling_logprobs: list[float] = []
+        self._limit = min(sampling.max_tokens, room)
+        self._ends = frozenset() if sampling.ignore_eos else ends
+        self._draws = random.Random(sampling.seed)
+        self._decode, self._live = decode, live
+        # Text that nobody reads yet is spelled once, at the end, unless a stop text must be watched for.
+        self._writer = Writer(decode, sampling.stop) if live or sampling.stop else None
+
+    def uniform(self) -> float:
+        """The next random number of this request, in [0, 1)."""
+        return self._draws.random()
+
+    def accept(self, token: int, logprob: float, sampling_logprob: float) -> bool:
+        """Add a drawn token; True when the request is over."""
+        self.token_ids.append(token)
+        self.logprobs.append(logprob)
+        self.sampling_logprobs.append(sampling_logprob)
+        reason: FinishReason | None = None
+        text, writer = "", self._writer
+        if token in self._ends:
+            reason = "stop"
+        elif writer is not None:
+            text = writer.push(token)
+            if writer.stopped:
+                reason = "stop"
+        if reason is None and len(self.token_ids) >= self._limit:
+            reason = "length"
+        if reason is not None and writer is not None:
+            text += writer.finish()
+            if writer.stopped:  # the stop text may show only once no token can change the last characters
+                reason = "stop"
+        if self._live:
+            self.stream.push(Delta(text, [token], [logprob]))
+        if reason is None:
+            return False
+        self.close(reason)
+        return True
+
+    def close(self, reason: FinishReason) -> None:
+        """End the stream with what there is."""
+        if self._writer is not None:
+            self._writer.finish()
+            text = self._writer.text
+        else:
+            spelled = self.token_ids
+            if spelled and spelled[-1] in self._ends:
+                spelled = spelled[:-1]
+            text = self._decode(spelled)
+        self.stream.finish(Completion(self.token_ids, self.logprobs, self.sampling_logprobs, text, reason))

@@ -1,0 +1,96 @@
+"""A second module tree over the same weights, so that the engine can change modules while others use the base."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from problems import Problem
+
+Forward = Callable[[int, Tensor, list[int], list[int] | None], Tensor]
+
+
+class PickingHead(nn.Module):
+    """An output head that computes logits at one position a row, in place of all of a prompt's."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.positions: Tensor | None = None  # [rows], for the coming forward; None where each row has one token
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden: [rows, tokens, width]; returns [rows, 1, vocabulary]."""
+        if self.positions is not None:
+            hidden = hidden[torch.arange(hidden.shape[0], device=hidden.device), self.positions].unsqueeze(1)
+        return cast(Tensor, self.inner(hidden))
+
+
+def twin(model: PreTrainedModel) -> tuple[PreTrainedModel, PickingHead]:
+    """A copy of `model`'s modules that shares every parameter and buffer, and the head that picks its positions.
+
+    Raises:
+        Problem: the model has no output head, or carries adapters already (they would be shared as well).
+    """
+    if any(hasattr(module, "base_layer") for module in model.modules()):
+        raise Problem(
+            "The base model already carries adapters inside.", hint="Make the engine before training wraps the model."
+        )
+    shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    copied = copy.deepcopy(model, memo=dict(shared)).eval()
+    inner = copied.get_output_embeddings()
+    if inner is None:
+        raise Problem("The base model has no output head.", hint="Give a causal language model.")
+    head = PickingHead(inner)
+    copied.set_output_embeddings(head)
+    return copied, head
+
+
+def unwindowed(config: PretrainedConfig) -> int:
+    """Longest context in which every layer of the model sees all earlier tokens.
+
+    Slots hold whole sequences, so a model whose attention slides over a window is served up to that window's length.
+
+    Raises:
+        Problem: some layers are no attention at all (their state does not fit in a slot).
+    """
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if kinds - {"full_attention", "sliding_attention"}:
+        raise Problem(f"Models with layers of {', '.join(sorted(kinds))} cannot run.", hint="Give a plain transformer.")
+    window = getattr(config, "sliding_window", None)
+    slides = "sliding_attention" in kinds if kinds else getattr(config, "use_sliding_window", True)
+    return int(window) if window and slides else 1 << 30
+
+
+def check_twin(model: PreTrainedModel, forward: Forward) -> None:
+    """Raise Problem unless `forward`, through slots and side by side, computes what the model does on its own."""
+    vocabulary = model.config.vocab_size
+    long, short = [[(step * k) % vocabulary for k in range(3, 3 + length)] for step, length in ((1, 6), (2, 4))]
+    device = model.device
+    expected = [
+        model(torch.tensor([ids[:cut]], device=device), use_cache=False).logits[0, -1].float()
+        for cut_back in (1, 0)
+        for ids in (long, short)
+        for cut in (len(ids) - cut_back,)
+    ]
+    try:
+        read = torch.tensor([long[:-1], [*short[:-1], 0, 0]], device=device)
+        last = torch.tensor([long[-1:], short[-1:]], device=device)
+        found = [*forward(0, read, [0, 0], [4, 2]), *forward(0, last, [5, 3], None)]
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, NotImplementedError) as error:
+        raise _unfit(model) from error
+    tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
+    for ours, theirs in zip(found, expected, strict=True):
+        if float((ours - theirs).abs().max()) > tolerance * max(1.0, float(theirs.abs().max())):
+            raise _unfit(model)
+
+
+def _unfit(model: PreTrainedModel) -> Problem:
+    return Problem(
+        f"Models of the kind {type(model).__name__} cannot run side by side in slots.",
+        hint="Give a decoder such as Llama, Qwen, Mistral, Gemma or GPT-2.",
+    )

@@ -1,0 +1,94 @@
+"""From tokens to text as they come: never half a character, never a part of a stop text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+Decode = Callable[[list[int]], str]
+
+BROKEN = "\N{REPLACEMENT CHARACTER}"  # what decoders write for bytes that are no character, or not one yet
+LONGEST = 3  # a character of UTF-8 has at most four bytes, so at most three wait for a last one
+WINDOW, KEPT = 24, 8  # tokens decoded again at each step, at most; and how many stay as context when it is cut
+
+
+def decoder(tokenizer: PreTrainedTokenizerBase) -> Decode:
+    """Token ids to text without special tokens; straight to the Rust tokenizer where there is one, for speed."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        return lambda ids: str(backend.decode(ids, skip_special_tokens=True))
+    return lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+class Writer:
+    """The text of one answer. `push` each token, then `finish`; what they return, joined, is `text`."""
+
+    def __init__(self, decode: Decode, stop: Sequence[str] = ()) -> None:
+        self.text = ""
+        self.stopped = False  # a stop text was met; `text` ends before it
+        self._decode = decode
+        self._stop = tuple(stop)
+        self._window: list[int] = []
+        self._shown = 0  # characters of the window's text already passed on
+        self._unshown = 0  # tokens since the window's text last ended in a whole character
+        self._held = ""  # whole characters that may be the beginning of a stop text
+
+    def push(self, token: int) -> str:
+        """Add a token; returns the text that is certain now, often empty."""
+        self._window.append(token)
+        self._unshown += 1
+        decoded = self._decode(self._window)
+        if decoded.endswith(BROKEN):
+            # Wait for the rest of the character; bytes that never become one must not hold back what came before.
+            if self._unshown <= LONGEST:
+                return ""
+            decoded = _without_tail(decoded)
+        else:
+            self._unshown = 0
+        fresh = decoded[self._shown :]
+        self._shown = max(self._shown, len(decoded))
+        if len(self._window) > WINDOW:
+            self._window = self._window[-KEPT:]
+            context = self._decode(self._window)
+            self._shown = len(_without_tail(context) if self._unshown else context)
+        return self._release(fresh)
+
+    def finish(self) -> str:
+        """The answer is over: returns the text that was still held back."""
+        if self.stopped:
+            return ""
+        tail = self._release(self._decode(self._window)[self._shown :])
+        if not self.stopped:
+            self.text += self._held
+            tail, self._held = tail + self._held, ""
+        return tail
+
+    def _release(self, fresh: str) -> str:
+        if not self._stop:
+            self.text += fresh
+            return fresh
+        waiting = self._held + fresh
+        found = [place for place in (waiting.find(stop) for stop in self._stop) if place >= 0]
+        if found:
+            self.stopped = True
+            certain, self._held = waiting[: min(found)], ""
+        else:
+            keep = max(_overlap(waiting, stop) for stop in self._stop)
+            certain, self._held = waiting[: len(waiting) - keep], waiting[len(waiting) - keep :]
+        self.text += certain
+        return certain
+
+
+def _without_tail(text: str) -> str:
+    """Without the broken characters at the end that a further token could still change."""
+    broken = len(text) - len(text.rstrip(BROKEN))
+    return text[: len(text) - min(broken, LONGEST)]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop` without being all of it."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if stop.startswith(text[len(text) - length :]):
+            return length
+    return 0
