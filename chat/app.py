@@ -1,0 +1,103 @@
+"""The application: page, API and health in one FastAPI app, with the engine and the watcher for as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.responses import HTMLResponse
+from starlette.middleware.cors import CORSMiddleware
+
+from chat import errors
+from chat.completions import completions_router
+from chat.feedback import feedback_router
+from chat.guard import Guard
+from chat.people import HEADER
+from chat.reference import reference_page
+from chat.service import Service
+from chat.settings import ChatSettings
+from chat.watcher import Watcher
+from lm.engine import Engine
+from lm.loading import Base
+from lm.settings import Sampling
+from store.database import Store
+from store.versions import ensure_base
+
+
+def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, sampling: Sampling) -> FastAPI:
+    """Put the chat together; nothing runs before the application is started.
+
+    Args:
+        store: an open store; its version 0 is made if the store is new.
+        engine: not started yet; the application starts it and closes it.
+        sampling: what a request leaves unsaid.
+
+    Raises:
+        Problem: the store was made with another base.
+    """
+    with store.session() as session:
+        ensure_base(session, base.id, base.fingerprint)
+    watcher = Watcher(
+        store,
+        engine,
+        base,
+        poll_seconds=settings.poll_seconds,
+        retry_seconds=settings.retry_seconds,
+        keep=settings.loaded_versions,
+    )
+    service = Service(store, base, watcher, sampling, engine.context)
+
+    @contextlib.asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        engine.start()
+        try:
+            await watcher.start()
+            yield
+        finally:
+            await watcher.stop()
+            await service.drain()
+            await asyncio.to_thread(engine.close)
+
+    app = FastAPI(title=settings.title, version=_version(), lifespan=life, docs_url=None, redoc_url=None)
+    app.state.service = service
+    errors.install(app)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.allowed_origins),
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", HEADER],
+    )
+    app.add_middleware(Guard, settings=settings)
+    app.include_router(completions_router(service))
+    app.include_router(feedback_router(store))
+
+    @app.get("/healthz", tags=["health"], summary="Alive, and the version that serves")
+    async def healthz() -> dict[str, Any]:
+        refused = [{"version": number, "why": why} for number, why in sorted(watcher.refused.items())]
+        return {"ok": True, "version": watcher.serving.id, "model": watcher.serving.model, "refused": refused}
+
+    @app.get("/readyz", tags=["health"], summary="Ready to answer")
+    async def readyz(response: Response) -> dict[str, Any]:
+        ready = watcher.running
+        response.status_code = 200 if ready else 503
+        return {"ready": ready, "version": watcher.serving.id}
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(reference_page(app.openapi()))
+
+    from chat.page import mount_page  # Gradio takes seconds to import: after the store has been found in order
+
+    mount_page(app, service, settings)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("ratchet")
+    except PackageNotFoundError:  # run from a checkout
+        return "0"

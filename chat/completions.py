@@ -1,0 +1,219 @@
+"""POST /v1/chat/completions and GET /v1/models: OpenAI's shapes around this server's answers.
+
+A choice carries one field more, `generation`: the id to rate it by. With n=1 it is the response's `id` too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from chat import people
+from chat.errors import explain
+from chat.history import weave
+from chat.service import Answer, Reply, Service, Turn
+from chat.wire import ChatRequest
+from lm.loading import Base
+from lm.settings import Sampling
+from lm.stream import Delta
+from problems import Problem
+from store.conversations import new_conversation
+from store.schema import Conversation
+
+SIDES = ("left", "right")
+
+
+def completions_router(service: Service) -> APIRouter:
+    """The routes, on this service."""
+    router = APIRouter(prefix="/v1", tags=["chat"])
+
+    @router.post("/chat/completions", summary="Answer a conversation")
+    async def complete(body: ChatRequest, request: Request) -> Response:
+        turns = await asyncio.to_thread(_turns, service, body, request)
+        replies = await _begin_all(service, turns, sampling_of(body, service.sampling))
+        head = _head(replies, body.stream)
+        if body.stream:
+            usage = body.stream_options is not None and body.stream_options.include_usage
+            events = _events(service.base, replies, head, body.logprobs, usage)
+            return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        answers = await _unless_gone(request, replies)
+        if answers is None:
+            return Response(status_code=499)  # nobody is left to read it
+        choices = [_choice(service.base, index, answer, body.logprobs) for index, answer in enumerate(answers)]
+        return JSONResponse(head | {"choices": choices, "usage": _usage(replies, answers)})
+
+    @router.get("/models", summary="The names that can be asked for")
+    async def models() -> dict[str, Any]:
+        names = await asyncio.to_thread(service.watcher.models)
+        return {
+            "object": "list",
+            "data": [{"id": name, "object": "model", "created": 0, "owned_by": "ratchet"} for name in names],
+        }
+
+    return router
+
+
+def sampling_of(body: ChatRequest, default: Sampling) -> Sampling:
+    """What a request asks for, and for the rest what this server is set to."""
+    stop = default.stop if body.stop is None else (body.stop,) if isinstance(body.stop, str) else tuple(body.stop)
+    return replace(
+        default,
+        temperature=default.temperature if body.temperature is None else body.temperature,
+        top_p=default.top_p if body.top_p is None else body.top_p,
+        max_tokens=body.max_completion_tokens or body.max_tokens or default.max_tokens,
+        stop=stop,
+        seed=default.seed if body.seed is None else body.seed,
+        ignore_eos=body.ignore_eos,
+    )
+
+
+def _turns(service: Service, body: ChatRequest, request: Request) -> list[Turn]:
+    """Lay the messages into the store; one turn a choice."""
+    messages = [message.plain() for message in body.messages]
+    wanted = (body.metadata or {}).get("conversation")
+    with service.store.session() as session:
+        person = people.of_call(session, request, body.user)
+        if wanted is None:
+            conversation = new_conversation(session, person.id, "api")
+        else:
+            found = session.get(Conversation, str(wanted))
+            if found is None or found.person_id != person.id:
+                raise Problem(f"you have no conversation {wanted}", hint="leave metadata.conversation out to begin one")
+            conversation = found
+        parent = weave(session, conversation.id, messages)
+        turn = Turn(person.id, conversation.id, parent, messages, "api", model=body.model, propensity=1.0)
+    if body.n != 2:
+        return [turn] * body.n
+    pair = secrets.token_hex(8)
+    return [replace(turn, pair=pair, side="left"), replace(turn, pair=pair, side="right")]
+
+
+async def _begin_all(service: Service, turns: Sequence[Turn], sampling: Sampling) -> list[Reply]:
+    """Begin every choice; if one is refused, none goes on. Choices of one seed differ by their index."""
+    replies: list[Reply] = []
+    try:
+        for index, turn in enumerate(turns):
+            seed = None if sampling.seed is None else sampling.seed + index
+            replies.append(await service.begin(turn, replace(sampling, seed=seed)))
+    except BaseException:
+        for reply in replies:
+            reply.cancel()
+        raise
+    return replies
+
+
+async def _unless_gone(request: Request, replies: Sequence[Reply]) -> list[Answer] | None:
+    """The answers; None, and the generations cancelled, if the reader hangs up first."""
+    answers = asyncio.gather(*(asyncio.shield(reply.answer) for reply in replies))
+    gone = asyncio.ensure_future(_hung_up(request))
+    try:
+        ends: set[asyncio.Future[Any]] = {answers, gone}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return answers.result() if answers.done() else None
+    finally:
+        gone.cancel()
+        if not answers.done():
+            answers.cancel()
+        for reply in replies:
+            reply.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _events(
+    base: Base, replies: Sequence[Reply], head: dict[str, Any], logprobs: bool, usage: bool
+) -> AsyncIterator[str]:
+    """The server-sent events of all choices, each as its pieces come, then [DONE]."""
+    waiting: asyncio.Queue[tuple[int, Delta | Answer | BaseException]] = asyncio.Queue()
+
+    async def read(index: int, reply: Reply) -> None:
+        try:
+            async for piece in reply:
+                waiting.put_nowait((index, piece))
+            waiting.put_nowait((index, await reply.answer))
+        except Exception as error:
+            waiting.put_nowait((index, error))
+
+    def event(index: int, delta: dict[str, Any], **more: Any) -> str:
+        choice = {"index": index, "delta": delta, "finish_reason": None, "logprobs": None}
+        choice["generation"] = replies[index].generation_id
+        return _event(head | {"choices": [choice | more]} | ({"usage": None} if usage else {}))
+
+    readers = [asyncio.create_task(read(index, reply)) for index, reply in enumerate(replies)]
+    try:
+        for index in range(len(replies)):
+            yield event(index, {"role": "assistant", "content": ""})
+        answers: list[Answer] = []
+        while len(answers) < len(replies):
+            index, news = await waiting.get()
+            match news:
+                case Delta():
+                    marks = {"logprobs": _logprobs(base, news.token_ids, news.logprobs)} if logprobs else {}
+                    yield event(index, {"content": news.text}, **marks)
+                case Answer():
+                    answers.append(news)
+                    yield event(index, {}, finish_reason=news.completion.finish_reason)
+                case Exception():
+                    yield _event(explain(news)[1])
+                    return
+        if usage:
+            yield _event(head | {"choices": [], "usage": _usage(replies, answers)})
+        yield "data: [DONE]\n\n"
+    finally:
+        for reader, reply in zip(readers, replies, strict=True):
+            reader.cancel()
+            reply.cancel()
+
+
+def _event(body: dict[str, Any]) -> str:
+    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
+
+
+def _head(replies: Sequence[Reply], stream: bool) -> dict[str, Any]:
+    first = replies[0]
+    return {
+        "id": first.generation_id if len(replies) == 1 else f"chatcmpl-{secrets.token_hex(12)}",
+        "object": "chat.completion.chunk" if stream else "chat.completion",
+        "created": int(time.time()),
+        "model": first.loaded.model,
+        "conversation": first.turn.conversation_id,
+    }
+
+
+def _choice(base: Base, index: int, answer: Answer, logprobs: bool) -> dict[str, Any]:
+    done = answer.completion
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": done.text, "refusal": None},
+        "finish_reason": done.finish_reason,
+        "logprobs": _logprobs(base, done.token_ids, done.logprobs) if logprobs else None,
+        "generation": answer.generation_id,
+    }
+
+
+def _logprobs(base: Base, token_ids: Sequence[int], logprobs: Sequence[float]) -> dict[str, Any]:
+    tokens = [str(base.tokenizer.decode([token])) for token in token_ids]
+    return {
+        "content": [
+            {"token": token, "logprob": logprob, "bytes": list(token.encode()), "top_logprobs": []}
+            for token, logprob in zip(tokens, logprobs, strict=True)
+        ],
+        "refusal": None,
+    }
+
+
+def _usage(replies: Sequence[Reply], answers: Sequence[Answer]) -> dict[str, int]:
+    prompt = len(replies[0].prompt_ids)
+    completion = sum(len(answer.completion.token_ids) for answer in answers)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

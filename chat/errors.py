@@ -1,0 +1,74 @@
+"""Failures as the OpenAI API words them: {"error": {"message", "type", "param", "code"}}."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from chat.service import TooLong
+from chat.watcher import UnknownModel
+from lm.engine import QueueFull
+from problems import Problem
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = "1"  # seconds; a slot frees within one answer
+
+
+def error_body(message: str, *, type: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+    """The body of a failed answer."""
+    return {"error": {"message": message, "type": type, "param": param, "code": code}}
+
+
+def explain(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """(status, body, headers) of a failure; what nobody foresaw is 500 and says nothing of the inside."""
+    match error:
+        case QueueFull():
+            return (
+                429,
+                error_body(_words(error), type="rate_limit_error", code="queue_full"),
+                {"Retry-After": RETRY_AFTER},
+            )
+        case UnknownModel():
+            return (
+                404,
+                error_body(_words(error), type="invalid_request_error", code="model_not_found", param="model"),
+                {},
+            )
+        case TooLong():
+            body = error_body(
+                _words(error), type="invalid_request_error", code="context_length_exceeded", param="messages"
+            )
+            return 400, body, {}
+        case Problem():
+            return 400, error_body(_words(error), type="invalid_request_error"), {}
+        case HTTPException():
+            kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
+            return error.status_code, error_body(str(error.detail), type=kind), dict(error.headers or {})
+        case RequestValidationError():
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"] if part != "body")
+            message = f"{place}: {first['msg']}" if place else str(first["msg"])
+            return 400, error_body(message, type="invalid_request_error", param=place or None), {}
+    log.error("a request failed", exc_info=error)
+    return 500, error_body("the server failed; its log says why", type="server_error"), {}
+
+
+def install(app: FastAPI) -> None:
+    """Have every failure of the API answered in this shape."""
+
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        status, body, headers = explain(error)
+        return JSONResponse(body, status, headers)
+
+    for kind in (Problem, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, answer)
+
+
+def _words(problem: Problem) -> str:
+    return f"{problem}; {problem.hint}" if problem.hint else str(problem)

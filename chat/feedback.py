@@ -1,0 +1,81 @@
+"""POST, GET and DELETE /v1/feedback: opinions on generations, by anything that speaks HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request
+from sqlalchemy.orm import Session
+
+from chat import people
+from chat.wire import Opinion
+from store.database import Store
+from store.ratings import present, rate, withdraw
+from store.schema import Generation, Rating
+
+
+def feedback_router(store: Store) -> APIRouter:
+    """The routes, on this store."""
+    router = APIRouter(prefix="/v1", tags=["feedback"])
+
+    @router.post("/feedback", summary="Rate a generation; rating again replaces one's earlier opinion")
+    async def give(body: Opinion, request: Request) -> dict[str, Any]:
+        def write() -> dict[str, Any]:
+            with store.session() as session:
+                _known(session, body.id, body.other)
+                person = people.of_call(session, request, body.user)
+                rating = rate(
+                    session,
+                    generation_id=body.id,
+                    person_id=person.id,
+                    kind=body.kind,
+                    value=body.value,
+                    other=body.other,
+                    surface="api",
+                )
+                return _shape(rating)
+
+        return await asyncio.to_thread(write)
+
+    @router.get("/feedback", summary="One's present opinions on a generation")
+    async def mine(id: str, request: Request, user: str | None = None) -> dict[str, Any]:
+        def read() -> dict[str, Any]:
+            with store.session() as session:
+                _known(session, id)
+                person = people.of_call(session, request, user)
+                return {"object": "list", "data": [_shape(each) for each in present(session, id, person.id)]}
+
+        return await asyncio.to_thread(read)
+
+    @router.delete("/feedback", summary="Withdraw one's opinion of a kind")
+    async def take_back(
+        id: str, kind: str, request: Request, other: str | None = None, user: str | None = None
+    ) -> dict[str, Any]:
+        def write() -> dict[str, Any]:
+            with store.session() as session:
+                _known(session, id, other)
+                person = people.of_call(session, request, user)
+                withdraw(session, generation_id=id, person_id=person.id, kind=kind, other=other, surface="api")
+            return {"generation": id, "kind": kind, "other": other, "withdrawn": True}
+
+        return await asyncio.to_thread(write)
+
+    return router
+
+
+def _known(session: Session, *generation_ids: str | None) -> None:
+    for each in generation_ids:
+        if each is not None and session.get(Generation, each) is None:
+            raise HTTPException(404, f"there is no generation {each}")
+
+
+def _shape(rating: Rating) -> dict[str, Any]:
+    return {
+        "id": rating.id,
+        "generation": rating.generation_id,
+        "kind": rating.kind,
+        "value": rating.value,
+        "other": rating.other_id,
+        "created": int(rating.created.timestamp()),
+    }

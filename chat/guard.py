@@ -1,0 +1,110 @@
+"""The door: which requests are let in, how large they may be, and the headers that go out with every answer.
+
+Browsers send cookies along with requests that other sites start, and the page's own queue would take them; so anything
+that writes must come from this site's own pages or carry no Origin at all, as programs do.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chat.errors import error_body
+from chat.people import COOKIE, new_cookie
+from chat.settings import ChatSettings
+
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+READING = {"GET", "HEAD", "OPTIONS"}
+YEAR = 365 * 24 * 3600
+
+# Nothing is fetched from elsewhere, not even an image that an answer names: that would tell others what is read here.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Guard:
+    """ASGI middleware around the whole application, the mounted page included."""
+
+    def __init__(self, app: ASGIApp, settings: ChatSettings) -> None:
+        self.app, self.settings = app, settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse foreign writers (403) and large bodies (413); add the headers, and a cookie where there is none."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        cookie = self._cookie(scope, headers)
+
+        async def send_dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                out = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    out[name] = value
+                if cookie:
+                    out.append("Set-Cookie", cookie)
+            await send(message)
+
+        if (scope["type"] == "websocket" or scope["method"] not in READING) and not self._same_site(headers):
+            message = (
+                f"requests from {headers['origin']} may not change anything here; "
+                "add it to allowed_origins of the chat's settings to let it"
+            )
+            body = error_body(message, type="permission_error", code="foreign_origin")
+            await JSONResponse(body, 403)(scope, receive, send_dressed)
+            return
+        await self._limited(scope, headers, receive, send_dressed)
+
+    async def _limited(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        limit = self.settings.max_body
+        refusal = f"a request may hold at most {limit} bytes"
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > limit:
+            body = error_body(refusal, type="invalid_request_error", code="too_large")
+            await JSONResponse(body, 413)(scope, receive, send)
+            return
+        taken = 0
+
+        async def receive_counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > limit:
+                raise HTTPException(413, refusal)
+            return message
+
+        await self.app(scope, receive_counted, send)
+
+    def _same_site(self, headers: Headers) -> bool:
+        origin = headers.get("origin")
+        if origin is None or origin in self.settings.allowed_origins:
+            return True
+        parts = urlsplit(origin)
+        if parts.netloc.lower() != headers.get("host", "").lower():
+            return False
+        # A foreign name that was made to point at this machine looks like the same site (DNS rebinding): a server that
+        # listens on loopback only is known to its own pages by loopback's names.
+        return self.settings.host not in LOOPBACK or parts.hostname in LOOPBACK
+
+    def _cookie(self, scope: Scope, headers: Headers) -> str | None:
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
+            return None
+        if cookie_parser(headers.get("cookie", "")).get(COOKIE):
+            return None
+        secure = "; Secure" if scope["scheme"] == "https" else ""
+        return f"{COOKIE}={new_cookie()}; Path=/; Max-Age={YEAR}; HttpOnly; SameSite=Lax{secure}"

@@ -1,0 +1,141 @@
+"""The tree of messages as a conversation that a person reads: the branch in view, pairs to judge, opinions given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from problems import Problem
+from store.conversations import add_message, path_to
+from store.ratings import present
+from store.schema import Conversation, Generation, Message
+
+TITLE = 48  # characters of the opening message that name a conversation
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one message, shown side by side."""
+
+    left: Message
+    right: Message
+
+
+@dataclass(frozen=True)
+class View:
+    """A branch in view: its messages from the first on, and the pair at its end that nobody has judged yet."""
+
+    path: list[Message]
+    pair: Pair | None
+
+
+def titles(session: Session, person_id: str, limit: int = 100) -> list[tuple[str, str]]:
+    """(conversation id, title) of a person's conversations that hold a message, the last spoken in first."""
+    latest = func.max(Message.created)
+    rows = session.execute(
+        select(Conversation.id)
+        .join(Message, Message.conversation_id == Conversation.id)
+        .where(Conversation.person_id == person_id)
+        .group_by(Conversation.id)
+        .order_by(latest.desc(), Conversation.id)
+        .limit(limit)
+    ).scalars()
+    ids = list(rows)
+    openings: dict[str, str] = {}
+    for message in session.scalars(
+        select(Message)
+        .where(Message.conversation_id.in_(ids), Message.role == "user")
+        .order_by(Message.created.desc(), Message.id)
+    ):
+        openings[message.conversation_id] = message.content  # the earliest is written last
+    return [(each, _shorten(openings[each])) for each in ids if each in openings]
+
+
+def own_message(session: Session, person_id: str, message_id: str) -> Message:
+    """A message of one of this person's conversations.
+
+    Raises:
+        Problem: there is none of this id, or it is somebody else's.
+    """
+    message = session.get(Message, message_id)
+    if message is not None:
+        conversation = session.get(Conversation, message.conversation_id)
+        if conversation is not None and conversation.person_id == person_id:
+            return message
+    raise Problem("that message is not in one of your conversations", hint="reload the page")
+
+
+def pair_under(session: Session, parent_id: str) -> Pair | None:
+    """The latest two answers to a message that were shown side by side."""
+    rows = session.execute(
+        select(Message, Generation)
+        .join(Generation, Message.generation_id == Generation.id)
+        .where(Message.parent_id == parent_id, Generation.pair.is_not(None), Generation.side.is_not(None))
+        .order_by(Message.created.desc(), Message.id)
+    ).all()
+    latest = [(message, generation) for message, generation in rows if generation.pair == rows[0][1].pair]
+    sides = {generation.side: message for message, generation in latest}
+    return Pair(sides["left"], sides["right"]) if {"left", "right"} <= sides.keys() else None
+
+
+def verdict(session: Session, person_id: str, pair: Pair) -> str | None:
+    """What this person said of a pair: left, right, tie, both_bad, or None."""
+    assert pair.left.generation_id is not None
+    for rating in present(session, pair.left.generation_id, person_id):
+        if rating.kind == "pair" and rating.other_id == pair.right.generation_id:
+            return str(rating.value)
+    return None
+
+
+def view(session: Session, person_id: str, conversation_id: str) -> View:
+    """The branch that this person saw last in a conversation of theirs; empty if it is not theirs."""
+    conversation = session.get(Conversation, conversation_id)
+    if conversation is None or conversation.person_id != person_id:
+        return View([], None)
+    last = session.scalars(
+        select(Message)
+        .where(Message.conversation_id == conversation_id, Message.role == "assistant")
+        .order_by(Message.created.desc(), Message.id)
+        .limit(1)
+    ).first()
+    if last is None or last.parent_id is None:
+        return View([], None)
+    pair = pair_under(session, last.parent_id)
+    if pair is None or last.id not in (pair.left.id, pair.right.id):
+        return View(path_to(session, last.id), None)
+    said = verdict(session, person_id, pair)
+    if said is None:
+        return View(path_to(session, last.parent_id), pair)
+    return View(path_to(session, (pair.right if said == "right" else pair.left).id), None)
+
+
+def thumbs(session: Session, person_id: str, path: Sequence[Message]) -> list[str | None]:
+    """The thumb of this person on each answer of a branch, in the words of the page: Like, Dislike or None."""
+    found: list[str | None] = []
+    for message in path:
+        if message.role == "assistant":
+            ratings = present(session, message.generation_id, person_id) if message.generation_id else []
+            values = [rating.value for rating in ratings if rating.kind == "thumb"]
+            found.append(None if not values else "Like" if values[0] > 0 else "Dislike")
+    return found
+
+
+def weave(session: Session, conversation_id: str, messages: Sequence[dict[str, str]]) -> str:
+    """Lay a list of messages into a conversation's tree, sharing what is already there; returns the last one's id."""
+    known: dict[tuple[str | None, str, str], str] = {}
+    for message in session.scalars(select(Message).where(Message.conversation_id == conversation_id)):
+        known.setdefault((message.parent_id, message.role, message.content), message.id)
+    parent: str | None = None
+    for each in messages:
+        place = (parent, each["role"], each["content"])
+        parent = known.get(place) or add_message(session, conversation_id, parent, each["role"], each["content"]).id
+    assert parent is not None, "a request holds at least one message"
+    return parent
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE else line[: TITLE - 1].rstrip() + "…"

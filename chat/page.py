@@ -1,0 +1,77 @@
+"""The page at /: its parts tied to what they do, mounted on the application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+
+from chat.opinions import Opinions
+from chat.parts import Parts, lay_out
+from chat.service import Service
+from chat.settings import ChatSettings
+from chat.style import CLOSE_SIDE, CSS, HEAD, TOGGLE_SIDE, theme
+from chat.turns import Turns
+
+THREADS = 256  # of Gradio's own pool, whose default of 40 would make the 41st reader wait
+
+
+def mount_page(app: FastAPI, service: Service, settings: ChatSettings) -> None:
+    """Mount the page at / of `app`, behind its routes."""
+    with gr.Blocks(title=settings.title, analytics_enabled=False, fill_height=True) as page:
+        parts = lay_out(settings.title)
+        _tie(page, parts, service, settings)
+    page.max_threads = THREADS
+    page.queue(default_concurrency_limit=None, api_open=False)
+    gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        theme=theme(),
+        css=CSS,
+        head=HEAD,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=settings.max_body,
+        ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+    )
+
+
+def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings) -> None:
+    turns, opinions = Turns(service, parts, settings.pair_share), Opinions(service, parts)
+    chat, box = parts.chat, parts.box
+    outputs: list[Any] = [
+        *(parts.talks, chat, box, parts.pair, parts.left, parts.right, parts.verdict, parts.status),
+        *(parts.details, parts.reasons, parts.comment, parts.correction, parts.rated),
+    ]
+    common: dict[str, Any] = {
+        "outputs": outputs,
+        "concurrency_limit": None,
+        "show_progress": "hidden",
+        "api_visibility": "private",
+    }
+    answer = common | {"concurrency_id": "gen"}
+
+    page.load(opinions.start, None, **common)
+    box.submit(turns.send, [box, chat], **answer)
+    parts.two.click(turns.send_for_two, [box, chat], **answer)
+    chat.retry(turns.retry, [chat], **answer)
+    chat.edit(turns.edit, [chat], **answer)
+    box.stop(turns.stop, None, None, queue=False, api_visibility="private")
+
+    chat.like(opinions.thumb, [chat], **common)
+    parts.reasons.input(opinions.reasons, [parts.reasons, parts.rated], **common)
+    for event in (parts.keep.click, parts.comment.submit):
+        event(opinions.words, [parts.comment, parts.correction, parts.rated], **common)
+    for verdict, button in parts.verdicts.items():
+        button.click(opinions.judge, [gr.State(verdict), chat], **common)
+
+    parts.talks.input(opinions.open, [parts.talks], **common)
+    parts.new.click(opinions.open, [gr.State(None)], **common)
+    parts.menu.click(None, js=TOGGLE_SIDE)
+    for each in (parts.talks.input, parts.new.click):
+        each(None, js=CLOSE_SIDE)

@@ -1,0 +1,82 @@
+"""The server: uvicorn around the application, on a port that is known to be free before anything slow is loaded."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from problems import Problem
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+def claim(host: str, port: int) -> socket.socket:
+    """Take the address, before the model is loaded; port 0 takes any free one.
+
+    Raises:
+        Problem: the port is taken or may not be used, or the host is not one of this machine's.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise Problem(f"{host} is no address to listen on: {error.strerror}", hint="choose another --host") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            message = f"port {port} on {host} is taken by another program"
+            raise Problem(message, hint=f"choose another with --port, for example --port {port + 1}") from error
+        raise Problem(
+            f"cannot listen on {host}, port {port}: {error.strerror}", hint="see --host and --port"
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a browser on this machine finds it."""
+    host, port = listener.getsockname()[:2]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}"
+
+
+def serve(app: FastAPI, listener: socket.socket, *, ready: Callable[[str], None] = print) -> None:
+    """Serve until interrupted, on a listener from `claim`.
+
+    Args:
+        ready: called with the URL once requests are answered; prints it by default.
+    """
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        proxy_headers=False,  # X-Forwarded-* of strangers is not believed
+    )
+    server = _Server(config, ready=lambda: ready(url_of(listener)))
+    with listener:
+        server.run(sockets=[listener])
+    if not server.started:
+        raise Problem("the server could not start; what it printed above says why")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, telling when it is up."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()

@@ -1,0 +1,20 @@
+"""The knobs of the chat: where it listens, how often it shows two answers, what it accepts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ChatSettings:
+    """Settings of the page, the HTTP API and the server that carries them."""
+
+    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0 lets other machines in
+    port: int = 7860  # port to listen on
+    title: str = "Ratchet"  # the name on the page
+    pair_share: float = 0.2  # share of turns on the page answered twice, side by side, to be compared
+    poll_seconds: float = 1.0  # how often the running server looks in the store for what serves
+    retry_seconds: float = 30.0  # how long a version that could not be loaded is left alone before another try
+    loaded_versions: int = 4  # versions kept in memory beside the one that serves
+    max_body: int = 2_000_000  # largest request accepted, bytes
+    allowed_origins: tuple[str, ...] = ()  # other sites whose pages may use the API, e.g. "https://example.org"

@@ -1,0 +1,254 @@
+"""What the page does with a turn: send, answer again, edit, answer twice, stop. Each handler streams into the page."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import gradio as gr
+
+from chat import people
+from chat.history import own_message, pair_under, thumbs, titles
+from chat.parts import Parts
+from chat.service import Answer, Reply, Service, Turn
+from chat.shown import Shown, id_of, last_id, note, piece, show, version_name
+from lm.settings import Sampling
+from problems import Problem
+from store.conversations import add_message, new_conversation, path_to
+from store.schema import Message
+
+Step = dict[Any, Any]  # new values by component
+Side = Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A user's turn in the store, and what the page shows around it."""
+
+    person_id: str
+    conversation_id: str
+    message_id: str
+    messages: list[dict[str, str]]
+    shown: list[Shown]
+    thumbs: list[str | None]
+    titles: list[tuple[str, str]]
+
+
+class Turns:
+    """The page's handlers of turns.
+
+    Args:
+        pair_share: probability that a turn is answered twice, to be compared.
+    """
+
+    def __init__(self, service: Service, parts: Parts, pair_share: float) -> None:
+        self.service, self.parts, self.pair_share = service, parts, pair_share
+        self._running: dict[str, set[Reply]] = defaultdict(set)  # by browser tab
+
+    async def send(self, text: str, history: list[Shown], request: gr.Request) -> AsyncIterator[Step]:
+        """A new message, answered once or, by chance, twice."""
+        two = random.random() < self.pair_share
+        async for step in self._say(text, history, request, two):
+            yield step
+
+    async def send_for_two(self, text: str, history: list[Shown], request: gr.Request) -> AsyncIterator[Step]:
+        """A new message answered twice; without one, the last message is answered twice anew."""
+        if text.strip():
+            async for step in self._say(text, history, request, two=True):
+                yield step
+        elif asked_for := [each for each in history if each["role"] == "user"]:
+            async for step in self._again(id_of(asked_for[-1]), request, two=True):
+                yield step
+
+    async def retry(self, history: list[Shown], data: gr.RetryData, request: gr.Request) -> AsyncIterator[Step]:
+        """Another answer to the same message; the earlier one stays in the store, as a sibling."""
+        assert isinstance(data.index, int)
+        async for step in self._again(id_of(history[data.index]), request, two=False):
+            yield step
+
+    async def edit(self, history: list[Shown], data: gr.EditData, request: gr.Request) -> AsyncIterator[Step]:
+        """A message said differently: a sibling of the first, answered anew."""
+        assert isinstance(data.index, int)
+        edited = id_of(history[data.index])
+        text = data.value if isinstance(data.value, str) else str(data.value["text"])
+
+        def write() -> Asked:
+            with self.service.store.session() as session:
+                person = people.of_page(session, request)
+                old = own_message(session, person.id, edited)
+                new = add_message(session, old.conversation_id, old.parent_id, "user", text)
+                return self._asked(session, person.id, new)
+
+        async for step in self._answer_or_explain(await asyncio.to_thread(write), request, two=False, text=""):
+            yield step
+
+    def stop(self, request: gr.Request) -> None:
+        """End what is being written in this tab; what there is of it stays."""
+        for reply in self._running.get(request.session_hash or "", ()):
+            reply.cancel()
+
+    async def _say(self, text: str, history: list[Shown], request: gr.Request, two: bool) -> AsyncIterator[Step]:
+        if not text.strip():
+            return
+
+        def write() -> Asked:
+            with self.service.store.session() as session:
+                person = people.of_page(session, request)
+                last = last_id(history)
+                if last is None:
+                    conversation_id, parent_id = new_conversation(session, person.id, "page").id, None
+                else:
+                    above = own_message(session, person.id, last)
+                    pair = pair_under(session, above.id) if above.role == "user" else None
+                    # Whoever writes on without judging a pair goes on from the left answer.
+                    conversation_id, parent_id = above.conversation_id, pair.left.id if pair else above.id
+                return self._asked(session, person.id, add_message(session, conversation_id, parent_id, "user", text))
+
+        async for step in self._answer_or_explain(await asyncio.to_thread(write), request, two, text):
+            yield step
+
+    async def _again(self, message_id: str, request: gr.Request, two: bool) -> AsyncIterator[Step]:
+        def read() -> Asked:
+            with self.service.store.session() as session:
+                person = people.of_page(session, request)
+                return self._asked(session, person.id, own_message(session, person.id, message_id))
+
+        async for step in self._answer_or_explain(await asyncio.to_thread(read), request, two, text=""):
+            yield step
+
+    def _asked(self, session: Any, person_id: str, message: Message) -> Asked:
+        path = path_to(session, message.id)
+        messages = [{"role": each.role, "content": each.content} for each in path]
+        return Asked(
+            person_id,
+            message.conversation_id,
+            message.id,
+            messages,
+            show(path),
+            thumbs(session, person_id, path),
+            titles(session, person_id),
+        )
+
+    async def _answer_or_explain(self, asked: Asked, request: gr.Request, two: bool, text: str) -> AsyncIterator[Step]:
+        parts = self.parts
+        choices = [(title, each) for each, title in asked.titles]
+        yield {
+            parts.chat: gr.Chatbot(value=asked.shown, feedback_value=asked.thumbs),
+            parts.talks: gr.Radio(choices=choices, value=asked.conversation_id),
+            parts.box: gr.Textbox(value="", submit_btn=False, stop_btn=True),
+            parts.pair: gr.Row(visible=two),
+            parts.verdict: gr.Row(visible=False),
+            parts.left: "…",
+            parts.right: "…",
+            parts.details: gr.Column(visible=False),
+            parts.status: note("Writing two answers …" if two else "Writing …"),
+        }
+        try:
+            async for step in self._two(asked, request) if two else self._one(asked, request):
+                yield step
+        except Problem as problem:
+            gr.Warning(f"{problem}. {problem.hint}".strip(), title="No answer")
+            yield {
+                parts.chat: asked.shown[:-1] if text else asked.shown,
+                parts.box: gr.Textbox(value=text, submit_btn=True, stop_btn=False),
+                parts.pair: gr.Row(visible=False),
+                parts.status: note("Nothing was lost: try again."),
+            }
+
+    async def _one(self, asked: Asked, request: gr.Request) -> AsyncIterator[Step]:
+        parts = self.parts
+        reply = await self._begin(asked, request, self.service.sampling)
+        written = ""
+        try:
+            async for delta in reply:
+                written += delta.text
+                yield {parts.chat: [*asked.shown, piece("assistant", written)]}
+            answer = await reply.answer
+            yield {
+                parts.chat: [*asked.shown, piece("assistant", answer.completion.text, answer.message_id)],
+                parts.box: gr.Textbox(submit_btn=True, stop_btn=False),
+                parts.status: note(_answered_by(answer)),
+            }
+        finally:
+            self._ended(request, reply)
+
+    async def _two(self, asked: Asked, request: gr.Request) -> AsyncIterator[Step]:
+        """Two answers beside each other: by what serves and by the canary, if there is one; sides drawn at random."""
+        parts, watcher = self.parts, self.service.watcher
+        models = ["ratchet", watcher.canary.model if watcher.canary else "ratchet"]
+        random.shuffle(models)
+        pair, propensity = secrets.token_hex(8), 0.5 if watcher.canary else 1.0
+        replies: list[Reply] = []
+        try:
+            for index, side in enumerate(("left", "right")):
+                seed = self.service.sampling.seed
+                sampling = replace(self.service.sampling, seed=None if seed is None else seed + index)
+                turn = {"model": models[index], "pair": pair, "side": side, "propensity": propensity}
+                replies.append(await self._begin(asked, request, sampling, **turn))
+            written = dict.fromkeys(replies, "")
+            async for reply, text in _interleaved(replies):
+                written[reply] += text
+                yield {
+                    part: written[each] or "…" for part, each in zip((parts.left, parts.right), replies, strict=True)
+                }
+            answers = [await reply.answer for reply in replies]
+            yield {
+                parts.left: answers[0].completion.text or "(nothing)",
+                parts.right: answers[1].completion.text or "(nothing)",
+                parts.verdict: gr.Row(visible=True),
+                parts.box: gr.Textbox(submit_btn=True, stop_btn=False),
+                parts.status: note("Which answer is better? The conversation goes on from your choice."),
+            }
+        finally:
+            for reply in replies:
+                self._ended(request, reply)
+
+    async def _begin(self, asked: Asked, request: gr.Request, sampling: Sampling, **more: Any) -> Reply:
+        messages = await asyncio.to_thread(self.service.fit, asked.messages, sampling)
+        turn = Turn(asked.person_id, asked.conversation_id, asked.message_id, messages, "page", propensity=1.0)
+        reply = await self.service.begin(replace(turn, **more), sampling)
+        self._running[request.session_hash or ""].add(reply)
+        return reply
+
+    def _ended(self, request: gr.Request, reply: Reply) -> None:
+        """Also when the page was closed halfway: nobody is left to read on."""
+        reply.cancel()
+        tab = request.session_hash or ""
+        self._running[tab].discard(reply)
+        if not self._running[tab]:
+            del self._running[tab]
+
+
+def _answered_by(answer: Answer) -> str:
+    stopped = "Stopped. " if answer.completion.finish_reason == "cancelled" else ""
+    return f"{stopped}Answered by {version_name(answer.version)} in {answer.seconds:.1f} s."
+
+
+async def _interleaved(replies: Sequence[Reply]) -> AsyncIterator[tuple[Reply, str]]:
+    """The pieces of several replies as they come."""
+    waiting: asyncio.Queue[tuple[Reply, str] | None] = asyncio.Queue()
+
+    async def read(reply: Reply) -> None:
+        try:
+            async for piece in reply:
+                waiting.put_nowait((reply, piece.text))
+        finally:
+            waiting.put_nowait(None)
+
+    readers = [asyncio.create_task(read(reply)) for reply in replies]
+    try:
+        left = len(readers)
+        while left:
+            news = await waiting.get()
+            if news is None:
+                left -= 1
+            else:
+                yield news
+    finally:
+        for reader in readers:
+            reader.cancel()
