@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.middleware.cors import CORSMiddleware
 
@@ -89,6 +89,10 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return HTMLResponse(reference_page(app.openapi()))
+
+    @app.api_route("/v1/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    async def nowhere(path: str, request: Request) -> None:
+        raise HTTPException(404, f"there is no {request.method} /v1/{path}; /docs lists what there is")
 
     from chat.page import mount_page  # Gradio takes seconds to import: after the store has been found in order
 

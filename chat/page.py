@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import gradio as gr
@@ -19,6 +20,19 @@ THREADS = 256  # of Gradio's own pool, whose default of 40 would make the 41st r
 
 def mount_page(app: FastAPI, service: Service, settings: ChatSettings) -> None:
     """Mount the page at / of `app`, behind its routes."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # where no loop runs, Gradio would make several and close none
+        asyncio.run(_mount_in_loop(app, service, settings))
+    else:
+        _mount(app, service, settings)
+
+
+async def _mount_in_loop(app: FastAPI, service: Service, settings: ChatSettings) -> None:
+    _mount(app, service, settings)
+
+
+def _mount(app: FastAPI, service: Service, settings: ChatSettings) -> None:
     with gr.Blocks(title=settings.title, analytics_enabled=False, fill_height=True) as page:
         parts = lay_out(settings.title)
         _tie(page, parts, service, settings)

@@ -53,7 +53,19 @@ def serve(app: FastAPI, listener: socket.socket, *, ready: Callable[[str], None]
 
     Args:
         ready: called with the URL once requests are answered; prints it by default.
+
+    Raises:
+        Problem: the application did not start; the log says why.
     """
+    server = make_server(app, ready=lambda: ready(url_of(listener)))
+    with listener:
+        server.run(sockets=[listener])
+    if not server.started:
+        raise Problem("the server could not start; what it printed above says why")
+
+
+def make_server(app: FastAPI, *, ready: Callable[[], None]) -> uvicorn.Server:
+    """A server to run in a thread; it ends soon after its `should_exit` is set."""
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -62,11 +74,7 @@ def serve(app: FastAPI, listener: socket.socket, *, ready: Callable[[str], None]
         timeout_graceful_shutdown=10,
         proxy_headers=False,  # X-Forwarded-* of strangers is not believed
     )
-    server = _Server(config, ready=lambda: ready(url_of(listener)))
-    with listener:
-        server.run(sockets=[listener])
-    if not server.started:
-        raise Problem("the server could not start; what it printed above says why")
+    return _Server(config, ready)
 
 
 class _Server(uvicorn.Server):

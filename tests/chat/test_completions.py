@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from lm.prompts import encode_chat
+from store.conversations import messages_of, path_to
+from store.schema import Generation, Message
+
+from .conftest import Running, last_generation, until
+
+ASK = [{"role": "user", "content": "Where is my parcel?"}]
+
+
+def events(response: httpx.Response) -> list[dict[str, Any]]:
+    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def test_an_answer_is_recorded_exactly(running: Running) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, *ASK]
+    body = {"messages": messages, "temperature": 0.7, "top_p": 0.9, "seed": 5, "max_tokens": 9, "user": "Ann"}
+    answer = running.client.post("/v1/chat/completions", json=body).json()
+    choice = answer["choices"][0]
+    assert answer["id"] == choice["generation"]
+    kept = running.generation(answer["id"])
+    assert kept.messages == messages
+    assert kept.text == choice["message"]["content"]
+    assert (kept.version_id, kept.adapter_hash, kept.surface) == (0, None, "api")
+    assert kept.sampling["temperature"] == 0.7
+    assert kept.sampling["top_p"] == 0.9
+    assert kept.sampling["seed"] == 5
+    assert len(kept.token_ids) == len(kept.logprobs) == answer["usage"]["completion_tokens"] <= 9
+    assert answer["usage"]["prompt_tokens"] == len(encode_chat(running.base, messages))
+    assert kept.finish_reason == choice["finish_reason"]
+    assert kept.latency > 0
+    with running.store.session() as session:
+        [leaf] = [m for m in messages_of(session, kept.conversation_id) if m.generation_id == kept.id]
+        assert [m.role for m in path_to(session, leaf.id)] == ["system", "user", "assistant"]
+
+
+def test_same_seed_same_answer(running: Running) -> None:
+    first, again, other = (running.ask(seed=seed).json()["choices"][0]["message"] for seed in (3, 3, 4))
+    assert first == again != other
+
+
+def test_a_stream_says_what_the_whole_answer_says(running: Running) -> None:
+    whole = running.ask(seed=8).json()["choices"][0]["message"]["content"]
+    response = running.ask(seed=8, stream=True, stream_options={"include_usage": True})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    chunks = events(response)
+    assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks[:-1]) == whole
+    assert len({c["id"] for c in chunks}) == 1
+    assert [c["choices"][0]["finish_reason"] for c in chunks[:-1]][-1] in ("stop", "length")
+    assert chunks[-1]["choices"] == []
+    assert chunks[-1]["usage"]["completion_tokens"] > 0
+    assert running.generation(chunks[0]["id"]).text == whole
+
+
+def test_two_choices_are_a_pair(running: Running) -> None:
+    answer = running.ask(n=2, seed=1).json()
+    one, two = (running.generation(choice["generation"]) for choice in answer["choices"])
+    assert one.pair == two.pair is not None
+    assert (one.side, two.side) == ("left", "right")
+    assert one.token_ids != two.token_ids
+    three = running.ask(n=3).json()["choices"]
+    assert [choice["index"] for choice in three] == [0, 1, 2]
+    assert {running.generation(choice["generation"]).pair for choice in three} == {None}
+    streamed = events(running.ask(n=2, stream=True))
+    assert {c["choices"][0]["index"] for c in streamed} == {0, 1}
+    assert len({c["choices"][0]["generation"] for c in streamed}) == 2
+
+
+def test_logprobs_and_length(running: Running) -> None:
+    choice = running.ask(logprobs=True, ignore_eos=True, max_completion_tokens=7).json()["choices"][0]
+    assert choice["finish_reason"] == "length"
+    kept = running.generation(choice["generation"])
+    assert [each["logprob"] for each in choice["logprobs"]["content"]] == pytest.approx(kept.logprobs)
+    assert len(kept.logprobs) == 7
+
+
+def test_stop_text(running: Running) -> None:
+    whole = running.ask(seed=2, ignore_eos=True, max_tokens=40).json()["choices"][0]["message"]["content"]
+    stop = whole[len(whole) // 2]
+    cut = running.ask(seed=2, ignore_eos=True, max_tokens=40, stop=stop).json()["choices"][0]
+    assert cut["message"]["content"] == whole[: whole.index(stop)]
+    assert cut["finish_reason"] == "stop"
+
+
+def test_a_conversation_goes_on(running: Running) -> None:
+    first = running.ask(user="Bob").json()
+    said = first["choices"][0]["message"]["content"]
+    more = [*ASK, {"role": "assistant", "content": said}, {"role": "user", "content": "And then?"}]
+    place = {"conversation": first["conversation"]}
+    second = running.client.post(
+        "/v1/chat/completions", json={"messages": more, "metadata": place, "user": "Bob"}
+    ).json()
+    assert second["conversation"] == first["conversation"]
+    with running.store.session() as session:
+        tree = messages_of(session, first["conversation"])
+        assert [m.role for m in tree] == ["user", "assistant", "user", "assistant"]
+        assert path_to(session, tree[-1].id) == tree
+    stranger = running.client.post(
+        "/v1/chat/completions", json={"messages": more, "metadata": place, "user": "Eve"}
+    )
+    assert stranger.status_code == 400
+
+
+def test_who_asks(running: Running) -> None:
+    by_field = running.generation(running.ask(user="Cy").json()["id"]).person_id
+    body = {"messages": ASK}
+    headers = {"X-Ratchet-Person": "Cy"}
+    by_header = running.client.post("/v1/chat/completions", json=body, headers=headers).json()["id"]
+    assert running.generation(by_header).person_id == by_field
+    assert running.generation(running.ask(user=by_field).json()["id"]).person_id == by_field
+    assert running.generation(running.ask().json()["id"]).person_id != by_field
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code", "param"),
+    [
+        ({"model": "gpt-4"}, 404, "model_not_found", "model"),
+        ({"model": "ratchet@99"}, 404, "model_not_found", "model"),
+        ({"model": "ratchet@x"}, 404, "model_not_found", "model"),
+        ({"messages": [{"role": "user", "content": "word " * 2000}]}, 400, "context_length_exceeded", "messages"),
+        ({"messages": []}, 400, None, "messages"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, None, None),
+        ({"temperature": 3}, 400, None, "temperature"),
+        ({"top_p": 0}, 400, None, "top_p"),
+        ({"n": 0}, 400, None, "n"),
+        ({"max_tokens": 0}, 400, None, "max_tokens"),
+        ({"stop": ["a", ""]}, 400, None, "stop"),
+    ],
+)
+def test_refusals_have_openai_shape(
+    running: Running, fields: dict[str, Any], status: int, code: str | None, param: str | None
+) -> None:
+    response = running.client.post("/v1/chat/completions", json={"messages": ASK} | fields)
+    assert response.status_code == status
+    error = response.json()["error"]
+    assert error["message"]
+    assert error["type"] == "invalid_request_error"
+    assert error["code"] == code
+    assert param is None or error["param"].startswith(param)
+
+
+def test_half_a_character_is_refused(running: Running) -> None:
+    raw = b'{"messages": [{"role": "user", "content": "\\ud83d"}]}'
+    response = running.client.post(
+        "/v1/chat/completions", content=raw, headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code == 400
+    assert response.json()["error"]["message"]
+
+
+def test_models(running: Running) -> None:
+    assert [each["id"] for each in running.client.get("/v1/models").json()["data"]] == ["ratchet", "ratchet@0"]
+    assert running.ask(model="ratchet@0").json()["model"] == "ratchet@0"
+
+
+def test_a_reader_who_leaves_cancels(running: Running) -> None:
+    body = {"messages": ASK, "stream": True, "ignore_eos": True, "max_tokens": 480, "user": "Leaver"}
+    with running.client.stream("POST", "/v1/chat/completions", json=body) as response:
+        first = next(line for line in response.iter_lines() if '"content": ""' not in line and line)
+    assert first.startswith("data: ")
+    kept = until(lambda: last_generation(running.store, "Leaver"))
+    assert kept.finish_reason == "cancelled"
+    assert 0 < len(kept.token_ids) < 480
+    with running.store.session() as session:
+        said = [m for m in messages_of(session, kept.conversation_id) if m.role == "assistant"]
+        assert [m.content for m in said] == [kept.text]
+
+
+def test_a_caller_who_hangs_up_cancels(running: Running) -> None:
+    body = {"messages": ASK, "ignore_eos": True, "max_tokens": 480, "user": "Hanger"}
+    with pytest.raises(httpx.ReadTimeout):
+        running.client.post("/v1/chat/completions", json=body, timeout=0.15)
+    kept = until(lambda: last_generation(running.store, "Hanger"))
+    assert kept.finish_reason == "cancelled"
+
+
+def test_the_stock_client(running: Running) -> None:
+    with openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", max_retries=0) as client:
+        assert "ratchet" in [each.id for each in client.models.list()]
+        whole = client.chat.completions.create(model="ratchet", messages=ASK, seed=6, logprobs=True)  # type: ignore[arg-type]
+        assert whole.choices[0].message.content == running.generation(whole.id).text
+        pieces = client.chat.completions.create(
+            model="ratchet",
+            messages=ASK,  # type: ignore[arg-type]
+            seed=6,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        chunks = list(pieces)
+        text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+        assert text == whole.choices[0].message.content
+        assert chunks[-1].usage is not None
+        with pytest.raises(openai.NotFoundError, match="no model"):
+            client.chat.completions.create(model="other", messages=ASK)  # type: ignore[arg-type]
+        with pytest.raises(openai.BadRequestError, match="tokens"):
+            client.chat.completions.create(
+                model="ratchet", messages=[{"role": "user", "content": "long " * 3000}]
+            )
+
+
+async def test_many_at_once_each_get_their_own(running: Running) -> None:
+    async with httpx.AsyncClient(base_url=running.url, timeout=30) as client:
+        started = time.perf_counter()
+        answers = await asyncio.gather(
+            *(
+                client.post("/v1/chat/completions", json={"messages": ASK, "seed": seed, "user": f"m{seed}"})
+                for seed in range(24)
+            )
+        )
+        seconds = time.perf_counter() - started
+    ids = [each.json()["id"] for each in answers]
+    assert len(set(ids)) == 24
+    assert [running.generation(each).sampling["seed"] for each in ids] == list(range(24))
+    assert seconds < 15
+    with running.store.session() as session:
+        assert session.query(Message).filter(Message.generation_id.in_(ids)).count() == 24
+        assert session.query(Generation).filter(Generation.id.in_(ids)).count() == 24

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from chat.settings import ChatSettings
+from chat.watcher import UnknownModel, Watcher
+from lm.engine import Engine
+from lm.loading import Base
+from lm.prompts import encode_chat
+from lm.settings import Sampling
+from store.database import Store
+from store.versions import rollback
+
+from .conftest import add_adapter, running_chat, serve_version, until
+
+GREEDY = Sampling(temperature=0.0, max_tokens=12, ignore_eos=True)
+
+
+@pytest.fixture
+def watcher(store: Store, engine: Engine, tiny_base: Base) -> Watcher:
+    it = Watcher(store, engine, tiny_base, keep=2)
+    it.first_look()
+    return it
+
+
+def says(watcher: Watcher, base: Base, model: str = "ratchet") -> list[int]:
+    prompt = encode_chat(base, [{"role": "user", "content": "Where is my parcel?"}])
+    stream, _ = watcher.submit(model, prompt, GREEDY)
+    list(stream)
+    return stream.completion.token_ids
+
+
+def test_promotion_and_rollback_change_who_answers(watcher: Watcher, store: Store, tiny_base: Base) -> None:
+    before = says(watcher, tiny_base)
+    version = add_adapter(store, tiny_base, 1)
+    watcher.look()
+    assert watcher.serving.id == 0, "a candidate does not serve"
+    serve_version(store, version)
+    watcher.look()
+    assert watcher.serving.id == version
+    assert watcher.serving.adapter_hash is not None
+    after = says(watcher, tiny_base)
+    assert after != before
+    assert says(watcher, tiny_base, "ratchet@0") == before
+    with store.session() as session:
+        rollback(session, "test")
+    watcher.look()
+    assert says(watcher, tiny_base) == before
+    assert says(watcher, tiny_base, f"ratchet@{version}") == after
+
+
+def test_a_corrupt_adapter_is_refused_and_the_old_version_stays(
+    watcher: Watcher, store: Store, tiny_base: Base, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = add_adapter(store, tiny_base, 1), add_adapter(store, tiny_base, 2)
+    file = store.home / "versions/v2/adapter_model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-100])
+    serve_version(store, good)
+    watcher.look()
+    serve_version(store, bad)
+    with caplog.at_level(logging.ERROR):
+        watcher.look()
+        watcher.look()
+    assert watcher.serving.id == good
+    assert len(caplog.records) == 1, "said once, not at every look"
+    assert f"version {bad} is refused" in caplog.text
+    assert bad in watcher.refused
+    assert says(watcher, tiny_base)
+    with pytest.raises(UnknownModel, match="cannot be served"):
+        says(watcher, tiny_base, f"ratchet@{bad}")
+    file.write_bytes(whole)
+    watcher._refused_at.clear()  # as if the time to try again had come
+    watcher.look()
+    assert (watcher.serving.id, watcher.refused) == (bad, {})
+
+
+def test_a_server_that_starts_on_a_corrupt_version_serves_its_parent(
+    store: Store, engine: Engine, tiny_base: Base
+) -> None:
+    bad = add_adapter(store, tiny_base, 3)
+    (store.home / "versions/v3/adapter_model.safetensors").unlink()
+    serve_version(store, bad)
+    watcher = Watcher(store, engine, tiny_base)
+    watcher.first_look()
+    assert watcher.serving.id == 0
+    assert says(watcher, tiny_base)
+
+
+def test_versions_asked_for_by_name_come_and_go(
+    watcher: Watcher, engine: Engine, store: Store, tiny_base: Base
+) -> None:
+    made = [add_adapter(store, tiny_base, seed) for seed in range(5)]
+    assert watcher.models() == ["ratchet", "ratchet@0", *(f"ratchet@{each}" for each in made)]
+    spoken = [says(watcher, tiny_base, f"ratchet@{each}") for each in made]
+    serve_version(store, made[0])
+    watcher.look()
+    assert len(engine.versions()) <= 1 + 2 + 1, "the base, what serves, and those kept"
+    assert [says(watcher, tiny_base, f"ratchet@{each}") for each in made] == spoken, "loaded again where needed"
+    for name in ("gpt-4", "ratchet@", "ratchet@-1", "ratchet@1.0", "ratchet@99", "ratchet@²"):
+        with pytest.raises(UnknownModel):
+            watcher.submit(name, [1], GREEDY)
+
+
+def test_the_canary_is_loaded_and_let_go(watcher: Watcher, store: Store, tiny_base: Base) -> None:
+    assert watcher.canary is None
+    trial = add_adapter(store, tiny_base, 6, status="canary")
+    watcher.look()
+    assert watcher.canary is not None
+    assert watcher.canary.id == trial
+    assert watcher.serving.id == 0
+    serve_version(store, trial)
+    watcher.look()
+    assert (watcher.serving.id, watcher.canary) == (trial, None)
+
+
+def test_a_running_chat_swaps_within_seconds_and_drops_no_stream(tmp_path: Path, tiny_base: Base) -> None:
+    with running_chat(tmp_path, tiny_base, ChatSettings()) as chat:
+        version = add_adapter(chat.store, tiny_base, 9)
+        ended: list[tuple[int | None, str, int]] = []
+        go_on = threading.Event()
+        go_on.set()
+
+        def talk(number: int) -> None:
+            while go_on.is_set():
+                answer = chat.ask(user=f"t{number}", ignore_eos=True, max_tokens=100).json()
+                kept = chat.generation(answer["id"])
+                ended.append((kept.version_id, kept.finish_reason, len(kept.token_ids)))
+
+        talkers = [threading.Thread(target=talk, args=(number,)) for number in range(4)]
+        for talker in talkers:
+            talker.start()
+        until(lambda: len(ended) >= 4)
+        promoted = time.monotonic()
+        serve_version(chat.store, version)
+        until(lambda: chat.client.get("/healthz").json()["version"] == version, 5)
+        seconds = time.monotonic() - promoted
+        seen = len(ended)
+        until(lambda: len(ended) >= seen + 8)
+        go_on.clear()
+        for talker in talkers:
+            talker.join()
+    assert seconds < 5
+    assert {(reason, length) for _, reason, length in ended} == {("length", 100)}, "no stream was dropped"
+    assert {version_id for version_id, _, _ in ended} == {0, version}
+
+
+def test_a_stream_keeps_the_version_it_began_with(tmp_path: Path, tiny_base: Base) -> None:
+    settings = ChatSettings(poll_seconds=0.02, loaded_versions=1)
+    with running_chat(tmp_path, tiny_base, settings) as chat:
+        versions = [add_adapter(chat.store, tiny_base, seed) for seed in (1, 2, 3)]
+        fields = {"ignore_eos": True, "max_tokens": 480, "temperature": 0, "user": "Keeper"}
+        serve_version(chat.store, versions[0])
+        until(lambda: chat.client.get("/healthz").json()["version"] == versions[0])
+        alone = chat.generation(chat.ask(**fields).json()["id"])
+        body = {"messages": [{"role": "user", "content": "Where is my parcel?"}], "stream": True} | fields
+        with chat.client.stream("POST", "/v1/chat/completions", json=body) as response:
+            lines = response.iter_lines()
+            next(lines)
+            for version in versions[1:]:  # away from it twice, so that it is no longer held
+                serve_version(chat.store, version)
+                until(lambda version=version: chat.service.watcher.serving.id == version)  # type: ignore[misc]
+            swapped = time.monotonic()
+            rest = [line for line in lines if line]
+            ended = time.monotonic()
+        assert rest[-1] == "data: [DONE]"
+        assert ended > swapped, "the stream outlived both swaps"
+        meanwhile = chat.generation(str(rest[0].split('"id": "')[1].split('"')[0]))
+        assert (meanwhile.version_id, meanwhile.token_ids) == (versions[0], alone.token_ids)
+        assert chat.generation(chat.ask().json()["id"]).version_id == versions[2]
