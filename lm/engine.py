@@ -25,7 +25,7 @@ from lm.request import Request
 from lm.sampler import SamplingPlan, draw
 from lm.settings import EngineSettings, Sampling
 from lm.stream import Completion, Stream
-from lm.twin import check_twin, twin, unwindowed
+from lm.twin import check_twin, pick_positions, twin, unwindowed
 from lm.writer import decoder
 from problems import Problem
 
@@ -50,9 +50,14 @@ class Engine:
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self._device = base.device
-        self._model, self._head = twin(base.model)
+        self._model = twin(base.model)
+        self._head = pick_positions(self._model)
         self._bank = AdapterBank(self._model)
-        self._cache = SlotCache(base.model.config.num_hidden_layers, self.settings.slots, self.context)
+        layers = base.model.config.num_hidden_layers
+        self._cache = SlotCache(layers, slots=2, context=16)
+        with torch.inference_mode():
+            check_twin(base.model, self._forward)
+        self._cache = SlotCache(layers, self.settings.slots, self.context)
         self._ends, self._decode_text = base.eos_ids, decoder(base.tokenizer)
         self._vocabulary = base.model.config.vocab_size
 
@@ -68,8 +73,6 @@ class Engine:
         self._versions: dict[str, Version] = {BASE: self._bank.prepare(BASE, None)}
         self._closing = False
         self._thread: threading.Thread | None = None
-        with torch.inference_mode():
-            check_twin(base.model, self._forward)
 
     # Life
 

@@ -1,4 +1,4 @@
-"""A second module tree over the same weights, so that the engine can change modules while others use the base."""
+"""A second module tree over the same weights, so that its owner can change modules while others use the base."""
 
 from __future__ import annotations
 
@@ -30,24 +30,28 @@ class PickingHead(nn.Module):
         return cast(Tensor, self.inner(hidden))
 
 
-def twin(model: PreTrainedModel) -> tuple[PreTrainedModel, PickingHead]:
-    """A copy of `model`'s modules that shares every parameter and buffer, and the head that picks its positions.
+def twin(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of `model`'s modules that shares every parameter and buffer, in evaluation mode.
 
     Raises:
-        Problem: the model has no output head, or carries adapters already (they would be shared as well).
+        Problem: the model carries adapters already (they would be shared as well).
     """
     if any(hasattr(module, "base_layer") for module in model.modules()):
         raise Problem(
             "The base model already carries adapters inside.", hint="Make the engine before training wraps the model."
         )
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    copied = copy.deepcopy(model, memo=dict(shared)).eval()
-    inner = copied.get_output_embeddings()
+    return copy.deepcopy(model, memo=dict(shared)).eval()
+
+
+def pick_positions(model: PreTrainedModel) -> PickingHead:
+    """Put a picking head before `model`'s own, and return it. Raises Problem if the model has no output head."""
+    inner = model.get_output_embeddings()
     if inner is None:
         raise Problem("The base model has no output head.", hint="Give a causal language model.")
     head = PickingHead(inner)
-    copied.set_output_embeddings(head)
-    return copied, head
+    model.set_output_embeddings(head)
+    return head
 
 
 def unwindowed(config: PretrainedConfig) -> int:

@@ -55,10 +55,12 @@ class Writer:
         return self._release(fresh)
 
     def finish(self) -> str:
-        """The answer is over: returns the text that was still held back."""
+        """The answer is over: returns the text that was still held back, and nothing when called again."""
         if self.stopped:
             return ""
-        tail = self._release(self._decode(self._window)[self._shown :])
+        decoded = self._decode(self._window)
+        tail = self._release(decoded[self._shown :])
+        self._shown = len(decoded)
         if not self.stopped:
             self.text += self._held
             tail, self._held = tail + self._held, ""

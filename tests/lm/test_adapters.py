@@ -14,22 +14,15 @@ from lm.adapters import CONFIG, ORIGIN, WEIGHTS, Adapter, adapter_hash, check_ad
 from lm.loading import Base
 from problems import Problem
 
-QUERY, DOWN = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"
+QUERY = "model.layers.0.self_attn.q_proj"
 
 
-def random_adapter(base: Base, rank: int = 4, alpha: float = 8.0, seed: int = 0, scale: float = 0.3) -> Adapter:
-    draw = torch.Generator().manual_seed(seed)
-    weights = {}
-    for path in (QUERY, DOWN):
-        out_features, in_features = base.model.get_parameter(f"{path}.weight").shape
-        a = torch.randn(rank, in_features, generator=draw) * scale
-        weights[path] = a, torch.randn(out_features, rank, generator=draw) * scale
-    return Adapter(rank, alpha, weights)
+MakeAdapter = Callable[..., Adapter]
 
 
 @pytest.fixture
-def written(tiny_base: Base, tmp_path: Path) -> Path:
-    write_adapter(tmp_path / "adapter", random_adapter(tiny_base), tiny_base)
+def written(tiny_base: Base, make_adapter: MakeAdapter, tmp_path: Path) -> Path:
+    write_adapter(tmp_path / "adapter", make_adapter(), tiny_base)
     return tmp_path / "adapter"
 
 
@@ -39,22 +32,24 @@ def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> 
     save_file(tensors, folder / WEIGHTS)
 
 
-def test_round_trip(tiny_base: Base, written: Path) -> None:
-    before, after = random_adapter(tiny_base), read_adapter(written, tiny_base)
+def test_round_trip(tiny_base: Base, make_adapter: MakeAdapter, written: Path) -> None:
+    before, after = make_adapter(), read_adapter(written, tiny_base)
     assert (after.rank, after.alpha) == (before.rank, before.alpha)
     assert after.weights.keys() == before.weights.keys()
     for path, (a, b) in before.weights.items():
         torch.testing.assert_close(after.weights[path], (a, b), rtol=0, atol=0)
 
 
-def test_hash_follows_the_matrices_alone(tiny_base: Base, tmp_path: Path) -> None:
-    first = write_adapter(tmp_path / "a", random_adapter(tiny_base), tiny_base)
-    assert first == write_adapter(tmp_path / "b", random_adapter(tiny_base), tiny_base) == adapter_hash(tmp_path / "a")
-    assert first != write_adapter(tmp_path / "c", random_adapter(tiny_base, seed=1), tiny_base)
+def test_hash_follows_the_matrices_alone(tiny_base: Base, make_adapter: MakeAdapter, tmp_path: Path) -> None:
+    first = write_adapter(tmp_path / "a", make_adapter(), tiny_base)
+    assert first == write_adapter(tmp_path / "b", make_adapter(), tiny_base) == adapter_hash(tmp_path / "a")
+    assert first != write_adapter(tmp_path / "c", make_adapter(seed=1), tiny_base)
 
 
-def test_writing_again_replaces_and_leaves_nothing_behind(tiny_base: Base, written: Path) -> None:
-    fresh = write_adapter(written, random_adapter(tiny_base, seed=2), tiny_base)
+def test_writing_again_replaces_and_leaves_nothing_behind(
+    tiny_base: Base, make_adapter: MakeAdapter, written: Path
+) -> None:
+    fresh = write_adapter(written, make_adapter(seed=2), tiny_base)
     assert adapter_hash(written) == fresh
     assert [path.name for path in written.parent.iterdir()] == ["adapter"]
 
@@ -142,8 +137,8 @@ def test_kinds_the_engine_does_not_know(tiny_base: Base, written: Path, change: 
         read_adapter(written, tiny_base)
 
 
-def test_nothing_is_written_of_a_bad_adapter(tiny_base: Base, tmp_path: Path) -> None:
-    adapter = random_adapter(tiny_base)
+def test_nothing_is_written_of_a_bad_adapter(tiny_base: Base, make_adapter: MakeAdapter, tmp_path: Path) -> None:
+    adapter = make_adapter()
     adapter.weights[QUERY][0][0, 0] = float("nan")
     with pytest.raises(Problem):
         write_adapter(tmp_path / "adapter", adapter, tiny_base)

@@ -1,0 +1,443 @@
+"""The engine against the model on its own: same tokens, same probabilities, whoever joins, leaves, swaps or fails."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lm.adapters import WEIGHTS, Adapter, read_adapter, write_adapter
+from lm.engine import Engine, QueueFull
+from lm.loading import Base
+from lm.settings import EngineSettings, Sampling
+from problems import Problem
+
+MakeAdapter = Callable[..., Adapter]
+GREEDY = Sampling(temperature=0, max_tokens=12, ignore_eos=True)
+PROMPTS = [[(7 * i + 3 * k) % 300 + 6 for k in range(length)] for i, length in enumerate((1, 2, 3, 40, 9, 17, 130, 5))]
+OTHER_MODULES = ("model.layers.1.self_attn.v_proj", "model.layers.0.mlp.up_proj")
+
+
+@pytest.fixture
+def engine(tiny_base: Base) -> Engine:
+    """Not started: the test's own thread steps."""
+    return Engine(tiny_base, EngineSettings(slots=4))
+
+
+@pytest.fixture
+def running(tiny_base: Base) -> Iterator[Engine]:
+    with Engine(tiny_base, EngineSettings(slots=4)) as engine:
+        yield engine
+
+
+def greedy_alone(model: Any, prompt: list[int], count: int) -> list[int]:
+    ids = model.generate(
+        input_ids=torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        max_new_tokens=count,
+        do_sample=False,
+        eos_token_id=-1,
+        pad_token_id=0,
+    )
+    return [int(token) for token in ids[0, len(prompt) :]]
+
+
+def drain(engine: Engine) -> None:
+    while engine.step():
+        pass
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.002)
+
+
+def test_greedy_equals_the_model_alone(tiny_base: Base, engine: Engine) -> None:
+    completions = engine.generate(PROMPTS, GREEDY)
+    for prompt, completion in zip(PROMPTS, completions, strict=True):
+        assert completion.token_ids == greedy_alone(tiny_base.model, prompt, 12)
+        assert completion.finish_reason == "length"
+
+
+def test_prompts_read_piece_by_piece(tiny_base: Base) -> None:
+    engine = Engine(tiny_base, EngineSettings(slots=3, prefill=16))
+    completions = engine.generate(PROMPTS, GREEDY)
+    assert [c.token_ids for c in completions] == [greedy_alone(tiny_base.model, p, 12) for p in PROMPTS]
+
+
+def test_adapters_side_by_side_equal_peft(
+    load_tiny: Callable[[], Base], tiny_base: Base, engine: Engine, make_adapter: MakeAdapter, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+
+    adapters = {
+        "1": make_adapter(rank=4, seed=1),
+        "2": make_adapter(rank=2, alpha=2.0, seed=2, modules=OTHER_MODULES),
+        "3": make_adapter(rank=3, seed=3, modules=("lm_head", "model.layers.0.self_attn.q_proj"), scale=0.5),
+    }
+    alone: dict[str, Any] = {"0": tiny_base.model}
+    for version, adapter in adapters.items():
+        write_adapter(tmp_path / version, adapter, tiny_base)
+        engine.install(version, read_adapter(tmp_path / version, tiny_base))
+        alone[version] = PeftModel.from_pretrained(load_tiny().model, tmp_path / version)
+    asked = [("1", 3), ("0", 4), ("2", 5), ("3", 1), ("1", 7), ("2", 0), ("0", 6), ("3", 2)]
+    streams = [engine.submit(PROMPTS[prompt], GREEDY, version) for version, prompt in asked]
+    drain(engine)
+    answers = [stream.completion.token_ids for stream in streams]
+    assert answers == [greedy_alone(alone[version], PROMPTS[prompt], 12) for version, prompt in asked]
+    assert len({tuple(greedy_alone(model, PROMPTS[4], 12)) for model in alone.values()}) == 4, "they do differ"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0])
+def test_log_probabilities_equal_a_forward(tiny_base: Base, engine: Engine, temperature: float) -> None:
+    sampling = Sampling(temperature=temperature, top_p=0.9, max_tokens=10, seed=5, ignore_eos=True)
+    for prompt, completion in zip(PROMPTS, engine.generate(PROMPTS, sampling), strict=True):
+        ids = torch.tensor([prompt + completion.token_ids])
+        logits = tiny_base.model(ids).logits[0, len(prompt) - 1 : -1]
+        drawn = torch.tensor(completion.token_ids)[:, None]
+        own = logits.log_softmax(-1).gather(1, drawn)[:, 0]
+        scaled = (logits / (temperature or 1.0)).log_softmax(-1).gather(1, drawn)[:, 0]
+        torch.testing.assert_close(torch.tensor(completion.logprobs), own, rtol=0, atol=1e-4)
+        torch.testing.assert_close(torch.tensor(completion.sampling_logprobs), scaled, rtol=0, atol=1e-4)
+
+
+def test_sampled_tokens_follow_the_models_probabilities(tiny_base: Base) -> None:
+    engine, count = Engine(tiny_base, EngineSettings(slots=128)), 4000
+    completions = engine.generate([PROMPTS[2]] * count, Sampling(temperature=1.0, max_tokens=1))
+    expected = tiny_base.model(torch.tensor([PROMPTS[2]])).logits[0, -1].softmax(-1) * count
+    counts = torch.tensor([c.token_ids[0] for c in completions]).bincount(minlength=len(expected))
+    common = expected >= 5
+    chi_square = ((counts - expected) ** 2 / expected)[common].sum()
+    degrees = int(common.sum()) - 1
+    assert degrees > 20
+    assert chi_square < degrees + 5 * (2 * degrees) ** 0.5
+
+
+def test_seeded_answers_do_not_depend_on_who_joins_and_leaves(tiny_base: Base, engine: Engine) -> None:
+    samplings = [
+        Sampling(temperature=(0.7, 1.0, 1.5)[i % 3], top_p=(1.0, 0.8)[i % 2], max_tokens=3 + 4 * i, seed=100 + i)
+        for i in range(len(PROMPTS))
+    ]
+    alone = [engine.generate([p], s)[0] for p, s in zip(PROMPTS, samplings, strict=True)]
+    streams = []
+    for prompt, sampling in zip(PROMPTS, samplings, strict=True):
+        streams.append(engine.submit(prompt, sampling))
+        engine.step()
+        engine.step()
+    drain(engine)
+    for stream, expected in zip(streams, alone, strict=True):
+        assert stream.completion.token_ids == expected.token_ids
+        assert stream.completion.text == expected.text
+        assert stream.completion.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+
+
+def test_without_a_seed_answers_differ(engine: Engine) -> None:
+    completions = engine.generate([PROMPTS[3]] * 4, Sampling(temperature=1.5, max_tokens=16))
+    assert len({tuple(completion.token_ids) for completion in completions}) == 4
+
+
+def test_the_end_token_ends_and_is_kept(tiny_base: Base, engine: Engine) -> None:
+    end = next(iter(tiny_base.eos_ids))
+    sampling = Sampling(temperature=3.0, max_tokens=400, seed=1)
+    completion = engine.generate([PROMPTS[4]], sampling)[0]
+    assert completion.finish_reason == "stop"
+    assert completion.token_ids.index(end) == len(completion.token_ids) - 1
+    assert len(completion.logprobs) == len(completion.sampling_logprobs) == len(completion.token_ids)
+    assert completion.text == tiny_base.tokenizer.decode(completion.token_ids, skip_special_tokens=True)
+    longer = engine.generate([PROMPTS[4]], Sampling(temperature=3.0, max_tokens=400, seed=1, ignore_eos=True))[0]
+    assert longer.finish_reason == "length"
+    assert len(longer.token_ids) == 400
+    assert longer.token_ids[: len(completion.token_ids)] == completion.token_ids
+
+
+def test_a_stop_text_ends_the_answer_before_it(engine: Engine) -> None:
+    whole = engine.generate([PROMPTS[5]], GREEDY)[0]
+    stop = whole.text[6:9]
+    for live in (True, False):
+        if live:
+            stream = engine.submit(PROMPTS[5], Sampling(temperature=0, stop=(stop, "never said"), ignore_eos=True))
+            drain(engine)
+            completion, streamed = stream.completion, "".join(delta.text for delta in stream)
+            assert streamed == completion.text
+        else:
+            completion = engine.generate([PROMPTS[5]], Sampling(temperature=0, stop=(stop,), ignore_eos=True))[0]
+        assert completion.text == whole.text[: whole.text.index(stop)]
+        assert completion.finish_reason == "stop"
+        assert completion.token_ids == whole.token_ids[: len(completion.token_ids)]
+
+
+def test_a_stream_carries_everything_once(engine: Engine) -> None:
+    stream = engine.submit(PROMPTS[1], Sampling(temperature=2.0, max_tokens=40, seed=3, ignore_eos=True))
+    pieces = []
+    while not stream.done:
+        engine.step()
+        pieces += stream._pending
+        stream._pending = []
+    completion = stream.completion
+    assert "".join(piece.text for piece in pieces) == completion.text
+    assert [token for piece in pieces for token in piece.token_ids] == completion.token_ids
+    assert [logprob for piece in pieces for logprob in piece.logprobs] == completion.logprobs
+
+
+def test_the_context_ends_an_answer(tiny_base: Base) -> None:
+    engine = Engine(tiny_base, EngineSettings(slots=2, context=50))
+    completions = engine.generate([PROMPTS[3], PROMPTS[0]], Sampling(temperature=0, max_tokens=500, ignore_eos=True))
+    assert [len(completion.token_ids) for completion in completions] == [10, 49]
+    assert {completion.finish_reason for completion in completions} == {"length"}
+    assert completions[0].token_ids == greedy_alone(tiny_base.model, PROMPTS[3], 10)
+
+
+def test_prompts_that_cannot_be_answered(engine: Engine) -> None:
+    with pytest.raises(Problem, match="together have 512"):
+        engine.submit([5] * 512, GREEDY)
+    with pytest.raises(Problem, match="empty"):
+        engine.submit([], GREEDY)
+    with pytest.raises(Problem, match="does not know"):
+        engine.submit([5, 320], GREEDY)
+    with pytest.raises(Problem, match="No version 9"):
+        engine.submit([5], GREEDY, "9")
+    assert not engine.step(), "nothing was queued"
+
+
+def test_a_full_queue(tiny_base: Base) -> None:
+    engine = Engine(tiny_base, EngineSettings(slots=1, queue=2))
+    streams = [engine.submit(PROMPTS[0], GREEDY) for _ in range(2)]
+    with pytest.raises(QueueFull, match="2 requests wait"):
+        engine.submit(PROMPTS[0], GREEDY)
+    engine.step()  # one takes the slot
+    streams.append(engine.submit(PROMPTS[0], GREEDY))
+    drain(engine)
+    assert len({tuple(stream.completion.token_ids) for stream in streams}) == 1
+
+
+def test_a_stream_keeps_the_version_it_began_with(engine: Engine, make_adapter: MakeAdapter) -> None:
+    engine.install("1", make_adapter(seed=1))
+    expected = engine.generate([PROMPTS[4]], GREEDY, "1")[0].token_ids
+    stream = engine.submit(PROMPTS[4], GREEDY, "1")
+    for _ in range(4):
+        engine.step()
+    with pytest.raises(Problem, match="still use version 1"):
+        engine.install("1", make_adapter(seed=2))
+    engine.remove("1")
+    engine.install("1", make_adapter(seed=2))
+    other = engine.submit(PROMPTS[4], GREEDY, "1")
+    drain(engine)
+    assert stream.completion.token_ids == expected
+    assert stream.version == "1"
+    assert other.completion.token_ids != expected
+
+
+def test_remove_frees_when_the_last_request_ends(engine: Engine, make_adapter: MakeAdapter) -> None:
+    engine.install("1", make_adapter(seed=1))
+    held = weakref.ref(engine._versions["1"])
+    stream = engine.submit(PROMPTS[4], GREEDY, "1")
+    engine.step()
+    engine.remove("1")
+    assert engine.versions() == ["0"]
+    with pytest.raises(Problem, match="No version 1"):
+        engine.submit(PROMPTS[4], GREEDY, "1")
+    gc.collect()
+    assert held() is not None
+    drain(engine)
+    assert len(stream.completion.token_ids) == 12
+    gc.collect()
+    assert held() is None
+
+
+def test_replacing_a_policy_between_rounds(engine: Engine, make_adapter: MakeAdapter) -> None:
+    answers = []
+    for seed in (1, 2, 1):
+        engine.install("policy", make_adapter(seed=seed))
+        answers.append(engine.generate([PROMPTS[4]], GREEDY, "policy")[0].token_ids)
+    assert answers[0] == answers[2] != answers[1]
+    engine.install("policy", None)
+    assert engine.generate([PROMPTS[4]], GREEDY, "policy")[0] == engine.generate([PROMPTS[4]], GREEDY)[0]
+
+
+def test_installed_matrices_are_a_copy(engine: Engine, make_adapter: MakeAdapter) -> None:
+    adapter = make_adapter(seed=1)
+    engine.install("1", adapter)
+    before = engine.generate([PROMPTS[4]], GREEDY, "1")[0].token_ids
+    for a, b in adapter.weights.values():
+        a.mul_(3)
+        b.zero_()
+    assert engine.generate([PROMPTS[4]], GREEDY, "1")[0].token_ids == before
+
+
+def test_the_base_cannot_be_replaced_or_removed(engine: Engine, make_adapter: MakeAdapter) -> None:
+    with pytest.raises(Problem, match="base itself"):
+        engine.install("0", make_adapter())
+    with pytest.raises(Problem, match="base itself"):
+        engine.remove("0")
+    with pytest.raises(Problem, match="No version 5"):
+        engine.remove("5")
+
+
+def test_a_bad_adapter_leaves_the_old_one_serving(
+    tiny_base: Base, engine: Engine, make_adapter: MakeAdapter, tmp_path: Path
+) -> None:
+    engine.install("1", make_adapter(seed=1))
+    before = engine.generate([PROMPTS[4]], GREEDY, "1")[0].token_ids
+    broken = make_adapter(seed=2)
+    next(iter(broken.weights.values()))[1][0, 0] = float("nan")
+    mismatched = Adapter(4, 8.0, {"model.layers.0.self_attn.q_proj": (torch.zeros(4, 31), torch.zeros(32, 4))})
+    for adapter, why in ((broken, "NaN"), (mismatched, "needs")):
+        with pytest.raises(Problem, match=why):
+            engine.install("1", adapter)
+    write_adapter(tmp_path / "2", make_adapter(seed=2), tiny_base)
+    (tmp_path / "2" / WEIGHTS).write_bytes(b"not tensors")
+    with pytest.raises(Problem, match="damaged"):
+        engine.install("1", read_adapter(tmp_path / "2", tiny_base))
+    assert engine.generate([PROMPTS[4]], GREEDY, "1")[0].token_ids == before
+
+
+def test_cancelling_frees_the_slot_at_the_next_step(tiny_base: Base) -> None:
+    engine = Engine(tiny_base, EngineSettings(slots=1))
+    first, waiting, last = (engine.submit(prompt, GREEDY) for prompt in (PROMPTS[0], PROMPTS[1], PROMPTS[2]))
+    engine.step()
+    first.cancel()
+    waiting.cancel()
+    engine.step()
+    assert first.completion.finish_reason == waiting.completion.finish_reason == "cancelled"
+    assert (
+        first.completion.token_ids == greedy_alone(tiny_base.model, PROMPTS[0], 12)[: len(first.completion.token_ids)]
+    )
+    assert waiting.completion.token_ids == []
+    drain(engine)
+    assert last.completion.token_ids == greedy_alone(tiny_base.model, PROMPTS[2], 12)
+
+
+def test_an_error_fails_its_own_request_alone(tiny_base: Base, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = [engine.submit(prompt, GREEDY) for prompt in PROMPTS[:3]]
+    engine.step()
+    struck = engine._rows[1]
+
+    def fail(*_: object) -> bool:
+        raise ArithmeticError("one request broke")
+
+    monkeypatch.setattr(struck, "accept", fail)
+    drain(engine)
+    with pytest.raises(ArithmeticError, match="one request broke"):
+        _ = streams[1].completion
+    for index in (0, 2):
+        assert streams[index].completion.token_ids == greedy_alone(tiny_base.model, PROMPTS[index], 12)
+
+
+def test_an_error_in_the_model_fails_the_batch_and_the_engine_goes_on(
+    tiny_base: Base, running: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = running._model.forward
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(running._model, "forward", fail)
+    stream = running.submit(PROMPTS[3], GREEDY)
+    with pytest.raises(MemoryError, match="no room"):
+        list(stream)
+    monkeypatch.setattr(running._model, "forward", forward)
+    completion = running.generate([PROMPTS[3]], GREEDY)[0]
+    assert completion.token_ids == greedy_alone(tiny_base.model, PROMPTS[3], 12)
+
+
+def test_nan_strikes_one_row_and_leaves_nothing_behind(tiny_base: Base, make_adapter: MakeAdapter) -> None:
+    engine = Engine(tiny_base, EngineSettings(slots=2))
+    # Finite, so that it is admitted, yet it overflows as soon as it runs.
+    engine.install("1", make_adapter(scale=1e25))
+    good, bad = engine.submit(PROMPTS[1], GREEDY), engine.submit(PROMPTS[2], GREEDY, "1")
+    drain(engine)
+    with pytest.raises(Problem, match="NaN"):
+        _ = bad.completion
+    expected = [greedy_alone(tiny_base.model, PROMPTS[index], 12) for index in (1, 2)]
+    assert good.completion.token_ids == expected[0]
+    assert [c.token_ids for c in engine.generate([PROMPTS[1], PROMPTS[2]], GREEDY)] == expected
+
+
+def test_blocking_streams_of_an_own_thread(tiny_base: Base, running: Engine) -> None:
+    streams = [running.submit(prompt, GREEDY) for prompt in PROMPTS]
+    for prompt, stream in zip(PROMPTS, streams, strict=True):
+        assert [t for delta in stream for t in delta.token_ids] == greedy_alone(tiny_base.model, prompt, 12)
+
+
+async def test_async_streams(tiny_base: Base, running: Engine) -> None:
+    async def read(prompt: list[int]) -> list[int]:
+        return [token async for delta in running.submit(prompt, GREEDY) for token in delta.token_ids]
+
+    answers = await asyncio.gather(*map(read, PROMPTS))
+    assert answers == [greedy_alone(tiny_base.model, prompt, 12) for prompt in PROMPTS]
+
+
+async def test_a_reader_that_goes_away_frees_the_slot(running: Engine) -> None:
+    endless = Sampling(max_tokens=480, ignore_eos=True)
+    stream = running.submit(PROMPTS[0], endless)
+    reader = aiter(stream)
+    await anext(reader)
+    await reader.aclose()  # type: ignore[attr-defined]
+    await asyncio.to_thread(until, lambda: stream.done)
+    assert stream.completion.finish_reason == "cancelled"
+
+
+def test_prompts_in_bulk_leave_room_for_streams(running: Engine) -> None:
+    done = threading.Event()
+
+    def bulk() -> None:
+        running.generate([PROMPTS[0]] * 8, Sampling(max_tokens=400, ignore_eos=True))
+        done.set()
+
+    worker = threading.Thread(target=bulk)
+    worker.start()
+    until(lambda: len(running._rows) == 3)
+    list(running.submit(PROMPTS[1], GREEDY))
+    assert not done.is_set(), "the stream did not wait for the bulk"
+    worker.join()
+
+
+def test_progress_counts_every_answer(engine: Engine) -> None:
+    heard: list[int] = []
+    engine.generate(PROMPTS, Sampling(max_tokens=3), progress=heard.append)
+    assert heard == list(range(1, len(PROMPTS) + 1))
+    assert engine.generate([], GREEDY) == []
+
+
+def test_a_sampling_for_each_prompt(engine: Engine) -> None:
+    each = [Sampling(temperature=0, max_tokens=count, ignore_eos=True) for count in (1, 2, 3)]
+    assert [len(c.token_ids) for c in engine.generate(PROMPTS[:3], each)] == [1, 2, 3]
+    with pytest.raises(ValueError, match="longer"):
+        engine.generate(PROMPTS[:2], each)
+
+
+def test_an_interrupted_bulk_lets_go_of_its_slots(engine: Engine) -> None:
+    def interrupt(done: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.generate(PROMPTS, GREEDY, progress=interrupt)
+    engine.step()
+    assert not engine.step()
+
+
+def test_closing_drains_and_then_refuses(tiny_base: Base) -> None:
+    engine = Engine(tiny_base, EngineSettings(slots=1))
+    engine.start()
+    streams = [engine.submit(prompt, GREEDY) for prompt in PROMPTS[:3]]
+    engine.close()
+    assert [len(stream.completion.token_ids) for stream in streams] == [12, 12, 12]
+    with pytest.raises(Problem, match="closed"):
+        engine.submit(PROMPTS[0], GREEDY)
+
+
+def test_a_long_context_costs_no_memory_until_it_is_used(engine: Engine) -> None:
+    engine.generate([PROMPTS[0]], GREEDY)
+    small = engine._cache.bytes
+    engine.generate([PROMPTS[6]] * 4, GREEDY)
+    assert engine._cache.bytes == 8 * small

@@ -1,0 +1,111 @@
+"""Drawing tokens: right frequencies, exact cuts, and rows that do not disturb each other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from lm.sampler import SamplingPlan, draw
+from lm.settings import Sampling
+
+CPU = torch.device("cpu")
+ROWS = 20_000
+
+
+def uniforms(count: int, seed: int = 0) -> Tensor:
+    return torch.rand(count, generator=torch.Generator().manual_seed(seed))
+
+
+def random_logits(rows: int, vocabulary: int, seed: int = 0, scale: float = 2.0) -> Tensor:
+    return torch.randn(rows, vocabulary, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def by_full_sort(logits: Tensor, sampling: Sampling) -> Tensor:
+    """The distribution of one row, after the definitions: temperature, top-k, then top-p on what is left."""
+    probabilities = (logits / sampling.temperature).double().softmax(-1)
+    order = probabilities.argsort(descending=True)
+    if sampling.top_k:
+        probabilities[order[sampling.top_k :]] = 0
+        probabilities /= probabilities.sum()
+    before = probabilities[order].cumsum(-1) - probabilities[order]
+    probabilities[order[before >= sampling.top_p]] = 0
+    return probabilities / probabilities.sum()
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=1.0),
+        Sampling(temperature=0.7),
+        Sampling(temperature=1.5, top_k=5),
+        Sampling(temperature=1.0, top_p=0.6),
+        Sampling(temperature=0.8, top_k=9, top_p=0.8),
+        Sampling(temperature=3.0, top_p=0.97),  # reaches past the likeliest few: the whole vocabulary is sorted
+    ],
+)
+def test_frequencies(sampling: Sampling) -> None:
+    logits = random_logits(1, 200)
+    expected = by_full_sort(logits[0], sampling)
+    plan = SamplingPlan([sampling] * ROWS, CPU)
+    tokens, _, _ = draw(logits.expand(ROWS, -1), plan, uniforms(ROWS))
+    counts = tokens.bincount(minlength=200).double()
+    assert counts[expected == 0].sum() == 0, "only tokens that the cuts leave"
+    common = expected * ROWS >= 5
+    chi_square = ((counts - expected * ROWS) ** 2 / (expected * ROWS))[common].sum()
+    degrees = int(common.sum()) - 1
+    assert chi_square < degrees + 4 * (2 * degrees) ** 0.5, "within four standard deviations"
+
+
+def test_a_broken_cut_would_show() -> None:
+    logits = random_logits(1, 200)
+    plan = SamplingPlan([Sampling(temperature=1.0, top_p=0.7)] * ROWS, CPU)
+    tokens, _, _ = draw(logits.expand(ROWS, -1), plan, uniforms(ROWS))
+    narrower = by_full_sort(logits[0], Sampling(temperature=1.0, top_p=0.6))
+    assert tokens.bincount(minlength=200)[narrower == 0].sum() > 0
+
+
+def test_temperature_zero_takes_the_likeliest() -> None:
+    logits = random_logits(8, 50)
+    tokens, logprobs, sampling_logprobs = draw(logits, SamplingPlan([Sampling(temperature=0)] * 8, CPU), uniforms(8))
+    assert tokens.tolist() == logits.argmax(-1).tolist()
+    torch.testing.assert_close(logprobs, logits.log_softmax(-1).amax(-1))
+    torch.testing.assert_close(sampling_logprobs, logprobs)
+
+
+def test_log_probabilities_before_and_after_temperature() -> None:
+    logits = random_logits(6, 50)
+    plan = SamplingPlan([Sampling(temperature=t, top_k=3) for t in (0.5, 1.0, 2.0) * 2], CPU)
+    tokens, logprobs, sampling_logprobs = draw(logits, plan, uniforms(6))
+    picked = tokens[:, None]
+    temperature = torch.tensor([[0.5], [1.0], [2.0]] * 2)
+    torch.testing.assert_close(logprobs, logits.log_softmax(-1).gather(1, picked)[:, 0])
+    torch.testing.assert_close(sampling_logprobs, (logits / temperature).log_softmax(-1).gather(1, picked)[:, 0])
+
+
+def test_a_row_draws_the_same_in_any_company() -> None:
+    kinds = [
+        Sampling(temperature=0),
+        Sampling(temperature=1.2),
+        Sampling(temperature=0.9, top_p=0.5),
+        Sampling(temperature=1.1, top_k=100),
+        Sampling(temperature=2.0, top_p=0.99),
+    ] * 5
+    logits, numbers = random_logits(len(kinds), 300), uniforms(len(kinds))
+    together, _, _ = draw(logits, SamplingPlan(kinds, CPU), numbers)
+    for row, kind in enumerate(kinds):
+        alone, _, _ = draw(logits[row : row + 1], SamplingPlan([kind], CPU), numbers[row : row + 1])
+        assert alone[0] == together[row], kind
+
+
+def test_the_largest_uniform_number_still_draws_a_possible_token() -> None:
+    logits = torch.tensor([[5.0, 4.0, -torch.inf, -torch.inf]])
+    almost_one = torch.tensor([1.0])
+    for sampling in (Sampling(temperature=1.0), Sampling(temperature=1.0, top_p=0.999)):
+        tokens, _, _ = draw(logits, SamplingPlan([sampling], CPU), almost_one)
+        assert tokens.item() == 1
+
+
+def test_top_k_beyond_the_vocabulary() -> None:
+    tokens, _, _ = draw(random_logits(1, 4), SamplingPlan([Sampling(top_k=10)], CPU), uniforms(1))
+    assert 0 <= tokens.item() < 4
