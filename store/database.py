@@ -16,14 +16,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
 from problems import Problem
 
-BUSY_SECONDS = 30
+BUSY_SECONDS: float = 30
 
 
 class Store:
@@ -83,7 +83,7 @@ def open_store(home: Path, url: str | None = None) -> Store:
         raise Problem(
             f"The folder {home} cannot be made: {error.strerror}.", hint="Choose another folder with --home."
         ) from None
-    engine = _engine(url or f"sqlite:///{home.resolve() / 'ratchet.db'}")
+    engine = _engine(url or URL.create("sqlite", database=str(home.resolve() / "ratchet.db")))
     store = Store(home, engine)
     try:
         with _migration_lock(home):
@@ -128,7 +128,7 @@ def migrate(engine: Engine, revision: str = "head") -> None:
             command.upgrade(config, target)
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str | URL) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() != "sqlite":
@@ -149,7 +149,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # Python's sqlite3 would begin transactions on its own, late; here BEGIN is ours (see _begin_sqlite).
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in (
+        f"busy_timeout={int(BUSY_SECONDS * 1000)}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -11,7 +11,7 @@ import json
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -202,7 +202,7 @@ def _hash(pairs: list[Pair], thumbs: list[Thumb], prompts: list[Prompt]) -> str:
 
 
 def _line(value: Any) -> str:
-    plain = asdict(value) if isinstance(value, Pair | Thumb | Prompt) else value
+    plain = vars(value) if isinstance(value, Pair | Thumb | Prompt) else value
     return json.dumps(plain, ensure_ascii=False, sort_keys=True)
 
 

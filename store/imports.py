@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ from store.formats import alpaca, sharegpt, trl_preference, trl_unpaired
 from store.formats.files import read_rows
 from store.formats.rows import BadRow, Parsed, ParsedPair, ParsedThumb
 from store.ratings import check_value
-from store.schema import Conversation, Generation, Message, Rating, new_id, now
+from store.schema import Conversation, Tables, new_id, now
 
 PERSON = "import"
 CHUNK = 500
@@ -83,7 +83,12 @@ def import_file(
     rows = list(read_rows(path))
     if not rows:
         raise Problem(f"{path} holds no rows.", hint="Check that it is the file you mean.")
-    chosen = _format(path, format, [row for _, row in rows if isinstance(row, dict)])
+    readable = [row for _, row in rows if isinstance(row, dict)]
+    if not readable:
+        raise Problem(
+            f"{path}, {rows[0][0]}: {rows[0][1]}.", hint="No row of the file can be read; nothing was stored."
+        )
+    chosen = _format(path, format, readable)
     parsed: list[Parsed] = []
     problems: list[str] = []
     for place, row in rows:
@@ -113,7 +118,7 @@ def _format(path: Path, name: str, rows: list[dict[str, Any]]) -> Format:
         for each in FORMATS:
             if each.matches(row):
                 return each
-    keys = ", ".join(list(rows[0])[:8]) if rows else "no named fields"
+    keys = ", ".join(list(rows[0])[:8])[:200].encode("utf-8", "backslashreplace").decode() or "no fields"
     raise Problem(f"{path} is of no known format: its rows have {keys}.", hint=f"Known formats: {known}.")
 
 
@@ -149,11 +154,11 @@ def _told_here(session: Session) -> Iterator[Parsed]:
 
 
 def _content(parsed: Parsed) -> str:
-    return json.dumps([type(parsed).__name__, asdict(parsed)], ensure_ascii=False, sort_keys=True)
+    return json.dumps([type(parsed).__name__, vars(parsed)], ensure_ascii=False, sort_keys=True)
 
 
 class _Rows:
-    """Table rows of several parsed rows, inserted together; messages in two steps, as answers name generations."""
+    """Table rows of several parsed rows, inserted together, in the order of their keys."""
 
     def __init__(self) -> None:
         self.conversations: list[dict[str, Any]] = []
@@ -177,13 +182,14 @@ class _Rows:
 
     def insert(self, session: Session) -> None:
         for table, rows in (
-            (Conversation, self.conversations),
-            (Generation, self.generations),
-            (Message, self.messages),
-            (Rating, self.ratings),
+            ("conversations", self.conversations),
+            ("generations", self.generations),
+            ("messages", self.messages),
+            ("ratings", self.ratings),
         ):
             if rows:
-                session.execute(insert(table), rows)
+                # By table, not by class: rows of a class are sent in groups with the same columns empty, which is slow.
+                session.execute(insert(Tables.metadata.tables[table]), rows)
 
     def _message(
         self, conversation: str, parent: str | None, role: str, content: str, generation: str | None, at: Any

@@ -43,10 +43,13 @@ def test_every_connection_is_durable_and_checks_keys(store: Store) -> None:
 
 
 def test_a_block_that_raises_leaves_nothing(store: Store) -> None:
-    with pytest.raises(ZeroDivisionError), store.session() as session:
-        person(session, None, "ann")
-        session.flush()
-        raise ZeroDivisionError
+    def fail_after_writing() -> None:
+        with store.session() as session:
+            person(session, None, "ann")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_after_writing()
     with store.session(reading=True) as session:
         assert session.scalars(select(Person)).all() == []
 
@@ -136,6 +139,12 @@ def test_another_url_is_used(tmp_path: Path) -> None:
     assert not (tmp_path / "home" / "ratchet.db").exists()
 
 
+def test_a_home_may_have_any_name(tmp_path: Path) -> None:
+    home = tmp_path / "a%20b ?x=1#%s é"
+    open_store(home).close()
+    assert (home / "ratchet.db").exists()
+
+
 def test_many_open_a_new_store_at_once(tmp_path: Path) -> None:
     opened: list[Store] = []
     threads = [threading.Thread(target=lambda: opened.append(open_store(tmp_path))) for _ in range(6)]
@@ -148,10 +157,17 @@ def test_many_open_a_new_store_at_once(tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_store_that_others_hold_for_too_long_is_a_problem(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_others_hold_for_too_long_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.database.BUSY_SECONDS", 0.05)
+    store = open_store(tmp_path)
+
+    def write(name: str) -> None:
+        with store.session() as session:
+            person(session, None, name)
+
     with store.session() as writing:
         person(writing, None, "ann")
-        with pytest.raises(Problem, match="locked") as caught, store.session() as session:
-            session.connection(execution_options={"reading": True}).exec_driver_sql("PRAGMA busy_timeout=50")
-            person(session, None, "bob")
+        with pytest.raises(Problem, match="locked") as caught:
+            write("bob")
+    store.close()
     assert "Another process" in caught.value.hint

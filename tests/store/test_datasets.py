@@ -175,7 +175,8 @@ def test_another_process_finds_the_same_hash(scene: Scene) -> None:
     for number in range(5):
         scene.rate(scene.answer(ann, f"Q{number}", "é\u2028\x85"), ann, "thumb", 1)
     program = (
-        "import sys; from pathlib import Path; from store.database import open_store; from store.datasets import freeze\n"
+        "import sys; from pathlib import Path\n"
+        "from store.database import open_store; from store.datasets import freeze\n"
         "store = open_store(Path(sys.argv[1]))\n"
         "with store.session(reading=True) as session: print(freeze(session, seed=3).hash)"
     )
