@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from typing import Any
 
 import gradio as gr
@@ -33,6 +35,9 @@ async def _mount_in_loop(app: FastAPI, service: Service, settings: ChatSettings)
 
 
 def _mount(app: FastAPI, service: Service, settings: ChatSettings) -> None:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Gradio sums up its last thousand events anew after every event, for a page that is off here.
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(sys.maxsize)
     with gr.Blocks(title=settings.title, analytics_enabled=False, fill_height=True) as page:
         parts = lay_out(settings.title)
         _tie(page, parts, service, settings)
@@ -77,14 +82,15 @@ def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings
     chat.edit(turns.edit, [chat], **answer)
     box.stop(turns.stop, None, None, queue=False, api_visibility="private")
 
-    chat.like(opinions.thumb, [chat], **common)
-    parts.reasons.input(opinions.reasons, [parts.reasons, parts.rated], **common)
+    # By default a click is dropped while the one before is on its way to the store.
+    chat.like(opinions.thumb, [chat], trigger_mode="multiple", **common)
+    parts.reasons.input(opinions.reasons, [parts.reasons, parts.rated], trigger_mode="always_last", **common)
     for event in (parts.keep.click, parts.comment.submit):
         event(opinions.words, [parts.comment, parts.correction, parts.rated], **common)
     for verdict, button in parts.verdicts.items():
         button.click(opinions.judge, [gr.State(verdict), chat], **common)
 
-    parts.talks.input(opinions.open, [parts.talks], **common)
+    parts.talks.input(opinions.open, [parts.talks], trigger_mode="always_last", **common)
     parts.new.click(opinions.open, [gr.State(None)], **common)
     parts.menu.click(None, js=TOGGLE_SIDE)
     for each in (parts.talks.input, parts.new.click):

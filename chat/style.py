@@ -12,8 +12,8 @@ HEAD = (
 )
 
 # The conversation list lies over a narrow page: the button opens it, any choice in it closes it.
-TOGGLE_SIDE = "() => { document.body.classList.toggle('side-open') }"
-CLOSE_SIDE = "() => { document.body.classList.remove('side-open') }"
+TOGGLE_SIDE = "() => { document.getElementById('house').classList.toggle('side-open') }"
+CLOSE_SIDE = "() => { document.getElementById('house').classList.remove('side-open') }"
 
 CSS = """
 :root {
@@ -24,7 +24,7 @@ CSS = """
   --paper: #191918; --panel: #131312; --raise: #222220; --ink: #e9e7e2; --soft: #9b978f; --line: #34332f;
   --own: #2b2a27; --accent: #7cc4ae; --on-accent: #10201b; --glow: #7cc4ae22;
 }
-body, gradio-app, .gradio-container { background: var(--paper) !important; color: var(--ink); }
+.gradio-container { background: var(--paper) !important; color: var(--ink); }
 .gradio-container { max-width: none !important; padding: 0 !important; }
 .gradio-container > main, .gradio-container .main { padding: 0 !important; max-width: none !important; }
 #house { gap: 0; height: 100dvh; flex-wrap: nowrap; align-items: stretch; }
@@ -151,7 +151,7 @@ footer { display: none !important; }
   #side {
     position: fixed; z-index: 30; inset: 0 auto 0 0; transform: translateX(-102%); transition: transform .18s ease;
   }
-  .side-open #side { transform: none; box-shadow: 0 0 40px #0006; }
+  #house.side-open #side { transform: none; box-shadow: 0 0 40px #0006; }
   #menu {
     display: inline-flex; align-self: flex-start; width: auto; margin: 8px 0 0 10px; background: none; border: 0;
     box-shadow: none; color: var(--ink); font-size: 15px; font-weight: 600; min-height: 40px; padding: 0 12px;

@@ -107,9 +107,7 @@ def test_a_conversation_goes_on(running: Running) -> None:
         tree = messages_of(session, first["conversation"])
         assert [m.role for m in tree] == ["user", "assistant", "user", "assistant"]
         assert path_to(session, tree[-1].id) == tree
-    stranger = running.client.post(
-        "/v1/chat/completions", json={"messages": more, "metadata": place, "user": "Eve"}
-    )
+    stranger = running.client.post("/v1/chat/completions", json={"messages": more, "metadata": place, "user": "Eve"})
     assert stranger.status_code == 400
 
 
@@ -153,9 +151,7 @@ def test_refusals_have_openai_shape(
 
 def test_half_a_character_is_refused(running: Running) -> None:
     raw = b'{"messages": [{"role": "user", "content": "\\ud83d"}]}'
-    response = running.client.post(
-        "/v1/chat/completions", content=raw, headers={"Content-Type": "application/json"}
-    )
+    response = running.client.post("/v1/chat/completions", content=raw, headers={"Content-Type": "application/json"})
     assert response.status_code == 400
     assert response.json()["error"]["message"]
 
@@ -205,9 +201,7 @@ def test_the_stock_client(running: Running) -> None:
         with pytest.raises(openai.NotFoundError, match="no model"):
             client.chat.completions.create(model="other", messages=ASK)  # type: ignore[arg-type]
         with pytest.raises(openai.BadRequestError, match="tokens"):
-            client.chat.completions.create(
-                model="ratchet", messages=[{"role": "user", "content": "long " * 3000}]
-            )
+            client.chat.completions.create(model="ratchet", messages=[{"role": "user", "content": "long " * 3000}])
 
 
 async def test_many_at_once_each_get_their_own(running: Running) -> None:

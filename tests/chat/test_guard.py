@@ -30,7 +30,9 @@ FOREIGN = {"Origin": "https://evil.example"}
         ("POST", "/gradio_api/upload"),
     ],
 )
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://127.0.0.1.evil.example"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://127.0.0.1.evil.example"]
+)
 def test_a_foreign_page_writes_nothing(running: Running, method: str, path: str, origin: str) -> None:
     response = running.client.request(method, path, headers={"Origin": origin}, json={})
     assert response.status_code == 403

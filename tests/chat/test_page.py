@@ -1,0 +1,278 @@
+"""The page in a real browser. What a person does there is looked up in the store."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+
+from chat.people import COOKIE, of_cookie
+from chat.settings import ChatSettings
+from lm.loading import Base
+from lm.settings import Sampling
+from store.conversations import conversations_of, messages_of
+from store.ratings import present
+from store.schema import Generation
+
+from .conftest import Running, last_generation, running_chat, until
+
+ARGUMENTS = (
+    "--headless --no-sandbox --disable-dev-shm-usage --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+).split()
+WIDE, NARROW = {"width": 1280, "height": 820}, {"width": 390, "height": 844}
+
+
+def chromium(playwright: Playwright) -> str:
+    """Where the browser is."""
+    named = os.environ.get("RATCHET_CHROMIUM")
+    found = [named] if named else [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    own = playwright.chromium.executable_path
+    for path in [*found, own if Path(own).exists() else None]:
+        if path:
+            return path
+    pytest.fail("no Chromium was found: install one (deploy/browser.sh) or name it in RATCHET_CHROMIUM")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        it = playwright.chromium.launch(executable_path=chromium(playwright), args=ARGUMENTS)
+        yield it
+        it.close()
+
+
+@pytest.fixture
+def page(browser: Browser, running: Running) -> Iterator[Page]:
+    """The page of somebody new; nothing may be asked of other sites, and the browser has nothing to complain of."""
+    yield from visit(browser, running.url, WIDE)
+
+
+@pytest.fixture
+def narrow(browser: Browser, running: Running) -> Iterator[Page]:
+    yield from visit(browser, running.url, NARROW)
+
+
+def visit(browser: Browser, url: str, size: dict[str, int]) -> Iterator[Page]:
+    context = browser.new_context(viewport=size)  # type: ignore[arg-type]
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    outside: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda r: outside.append(r.url) if not r.url.startswith((url, "data:", "blob:")) else None)
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(url)
+    expect(page.locator("#status")).to_contain_text("Answers come from", timeout=20_000)
+    yield page
+    context.close()
+    assert outside == []
+    assert [each for each in complaints if "AbortError" not in each] == []  # a reload ends what was being read
+
+
+def me(page: Page) -> str:
+    """The id of the person at this browser."""
+    [cookie] = [each["value"] for each in page.context.cookies() if each["name"] == COOKIE]
+    return of_cookie(cookie)
+
+
+def say(page: Page, text: str) -> None:
+    """Send a message and wait for its answer."""
+    page.fill("#box textarea", text)
+    page.press("#box textarea", "Enter")
+    expect(page.locator("#chat .user-row").last).to_contain_text(text, timeout=20_000)
+    answered(page)
+
+
+def answered(page: Page) -> None:
+    expect(page.locator("#status")).to_contain_text(re.compile("Answered by|Which answer"), timeout=20_000)
+    expect(page.locator("#box button.submit-button")).to_be_visible(timeout=20_000)
+
+
+def opinions(running: Running, generation: Generation) -> dict[str, object]:
+    with running.store.session() as session:
+        return {each.kind: each.value for each in present(session, generation.id, generation.person_id)}
+
+
+def test_an_answer_is_rated_with_reasons_comment_and_correction(page: Page, running: Running) -> None:
+    say(page, "Where is my parcel?")
+    kept = until(lambda: last_generation(running.store, me(page)))
+    assert kept.surface == "page"
+    assert kept.messages == [{"role": "user", "content": "Where is my parcel?"}]
+    expect(page.locator("#status")).to_contain_text("the base model")
+
+    page.get_by_label("Like", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Thank you. Kept with the base model's answer")
+    assert opinions(running, kept) == {"thumb": 1}
+    page.locator("#reasons").get_by_text("Clear", exact=True).click()
+    page.locator("#reasons").get_by_text("Good tone", exact=True).click()
+    until(lambda: opinions(running, kept).get("tags") == ["Clear", "Good tone"])
+    page.fill("#comment textarea, #comment input", "Just so.")
+    page.fill("#correction textarea", "It arrives on Thursday.")
+    page.click("#keep")
+    expect(page.locator("#details")).to_have_count(0)
+    assert opinions(running, kept) == {
+        "thumb": 1,
+        "tags": ["Clear", "Good tone"],
+        "comment": "Just so.",
+        "correction": "It arrives on Thursday.",
+    }
+
+    page.get_by_label("Liked", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Taken back")
+    assert "thumb" not in opinions(running, kept)
+    page.get_by_label("Dislike", exact=True).click()
+    expect(page.locator("#reasons")).to_contain_text("Too long")
+    assert opinions(running, kept)["thumb"] == -1
+
+
+def test_a_reload_shows_the_conversation_and_the_thumbs_again(page: Page, running: Running) -> None:
+    say(page, "First question")
+    page.get_by_label("Like", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Thank you")
+    say(page, "Second question")
+    page.reload()
+    expect(page.locator("#chat .user-row")).to_have_count(2)
+    expect(page.locator("#chat .bot-row")).to_have_count(2)
+    expect(page.get_by_label("Liked", exact=True)).to_have_count(1)
+    say(page, "Third question")
+    kept = until(lambda: last_generation(running.store, me(page)))
+    assert [each["content"] for each in kept.messages][::2] == ["First question", "Second question", "Third question"]
+
+
+def test_conversations_are_listed_and_opened(page: Page, running: Running) -> None:
+    say(page, "About parcels")
+    page.click("#new-chat")
+    expect(page.locator("#chat .user-row")).to_have_count(0)
+    say(page, "About translation")
+    expect(page.locator("#talks label")).to_have_text(["About translation", "About parcels"])
+    page.locator("#talks label", has_text="About parcels").click()
+    expect(page.locator("#chat .user-row")).to_have_text(["About parcels"])
+    with running.store.session() as session:
+        assert len(conversations_of(session, me(page))) == 2
+
+
+def test_everybody_sees_their_own(page: Page, narrow: Page) -> None:
+    say(page, "My secret")
+    narrow.reload()
+    expect(narrow.locator("#status")).to_contain_text("Answers come from")
+    expect(narrow.locator("#chat .user-row")).to_have_count(0)
+    assert me(page) != me(narrow)
+
+
+@pytest.mark.parametrize("verdict", ["right", "both_bad"])
+def test_two_answers_are_compared(page: Page, running: Running, verdict: str) -> None:
+    page.fill("#box textarea", "Which one?")
+    page.click("#two")
+    answered(page)
+    until(lambda: last_generation(running.store, me(page)))
+    with running.store.session() as session:
+        halves = session.query(Generation).filter_by(person_id=me(page)).all()
+    by_side = {each.side: each for each in halves}
+    assert len(halves) == 2
+    assert halves[0].pair == halves[1].pair is not None
+    page.reload()  # the pair waits for its verdict
+    page.click(f"#verdict-{verdict}")
+    expect(page.locator("#status")).to_contain_text("You chose")
+    expect(page.locator("#pair")).to_have_count(0)
+    with running.store.session() as session:
+        [rating] = present(session, by_side["left"].id)
+    assert (rating.kind, rating.value, rating.other_id) == ("pair", verdict, by_side["right"].id)
+    if verdict == "both_bad":
+        page.fill("#correction textarea", "Neither: the blue one.")
+        page.click("#keep")
+        expect(page.locator("#details")).to_have_count(0)
+        assert opinions(running, by_side["left"])["correction"] == "Neither: the blue one."
+    say(page, "Go on")
+    chosen = by_side["right" if verdict == "right" else "left"]
+    assert until(lambda: last_generation(running.store, me(page))).messages[1]["content"] == chosen.text
+
+
+def test_answering_again_and_editing_make_siblings(page: Page, running: Running) -> None:
+    say(page, "Once")
+    first = until(lambda: last_generation(running.store, me(page)))
+    page.get_by_label("Like", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Thank you")
+    page.get_by_label("Retry").click()
+    answered(page)
+    again = until(lambda: last_generation(running.store, me(page)))
+    assert again.id != first.id
+    expect(page.get_by_label("Like", exact=True)).to_have_count(1)  # the thumb was the other answer's
+    page.get_by_label("Edit").click()
+    page.locator("#chat .user-row textarea").fill("Twice")
+    page.get_by_label("Submit").click()
+    expect(page.locator("#chat .user-row")).to_contain_text("Twice")
+    answered(page)
+    until(lambda: last_generation(running.store, me(page)).messages[0]["content"] == "Twice")  # type: ignore[union-attr]
+    with running.store.session() as session:
+        [conversation] = conversations_of(session, me(page))
+        tree = messages_of(session, conversation.id)
+    assert [each.role for each in tree] == ["user", "assistant", "assistant", "user", "assistant"]
+    assert tree[1].parent_id == tree[2].parent_id == tree[0].id
+    assert tree[3].parent_id is None
+    assert opinions(running, first) == {"thumb": 1}
+    assert opinions(running, again) == {}
+
+
+def test_a_narrow_page_fits(narrow: Page, running: Running) -> None:
+    def overhang() -> int:
+        return int(narrow.evaluate("document.scrollingElement.scrollWidth")) - NARROW["width"]
+
+    say(narrow, "Hello from a telephone")
+    narrow.get_by_label("Dislike", exact=True).click()
+    expect(narrow.locator("#keep")).to_be_visible()
+    assert overhang() <= 0
+    expect(narrow.locator("#box textarea")).to_be_in_viewport()
+    expect(narrow.locator("#new-chat")).not_to_be_in_viewport()
+    narrow.click("#menu")
+    expect(narrow.locator("#new-chat")).to_be_in_viewport()
+    narrow.click("#new-chat")
+    expect(narrow.locator("#new-chat")).not_to_be_in_viewport()
+    narrow.fill("#box textarea", "Two, please")
+    narrow.click("#two")
+    answered(narrow)
+    for button in ("left", "right", "tie", "both_bad"):
+        expect(narrow.locator(f"#verdict-{button}")).to_be_in_viewport()
+    assert overhang() <= 0
+
+
+def test_stopping_and_leaving_keep_what_there_is(browser: Browser, tmp_path: Path, tiny_base: Base) -> None:
+    long = Sampling(temperature=1.0, max_tokens=480, ignore_eos=True)
+    with running_chat(tmp_path, tiny_base, ChatSettings(pair_share=0.0), long) as chat:
+        for page in visit(browser, chat.url, WIDE):
+            page.fill("#box textarea", "Tell me a long story")
+            page.press("#box textarea", "Enter")
+            page.click("#box button.stop-button")
+            expect(page.locator("#status")).to_contain_text("Stopped.", timeout=20_000)
+            kept = until(lambda page=page: last_generation(chat.store, me(page)))  # type: ignore[misc]
+            assert kept.finish_reason == "cancelled"
+            page.get_by_label("Dislike", exact=True).click()
+            expect(page.locator("#status")).to_contain_text("Thank you")
+            page.fill("#box textarea", "And another")
+            page.press("#box textarea", "Enter")
+            page.locator("#box button.stop-button").wait_for()
+            person = me(page)
+
+        def left() -> bool:
+            newest = last_generation(chat.store, person)
+            return newest is not None and newest.id != kept.id and newest.finish_reason == "cancelled"
+
+        until(left)
+
+
+def test_by_chance_two_answers_are_shown(browser: Browser, tmp_path: Path, tiny_base: Base) -> None:
+    with running_chat(tmp_path, tiny_base, ChatSettings(pair_share=1.0)) as chat:
+        for page in visit(browser, chat.url, WIDE):
+            say(page, "Surprise me")
+            expect(page.locator("#verdict-tie")).to_be_visible()
+            say(page, "I will not judge")  # nobody has to
+            with chat.store.session() as session:
+                left = session.query(Generation).filter_by(person_id=me(page), side="left").order_by("created").first()
+                assert left is not None
+                assert present(session, left.id) == []
+            assert until(lambda page=page: last_generation(chat.store, me(page))).messages[1]["content"] == left.text  # type: ignore[misc]
