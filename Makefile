@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN = $(VENV)/bin
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
+export HF_HUB_DISABLE_TELEMETRY ?= 1
 
 .PHONY: help install serve test check format clean
 

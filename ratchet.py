@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Threads of one pool that wait by spinning take the machine from the other pool and from other people.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a self-hosted chat tells nobody that it runs
 
 FLAGS = ("home", "model", "host", "port")  # options that are settings, by the name of their parameter
 SECTION = {"host": "chat.host", "port": "chat.port"}
@@ -374,9 +375,9 @@ def simulate(
     seed: int,
 ) -> Outcome:
     """People who are programs: they chat and rate through the API, or judge a version by their hidden preference."""
-    from chat.personas import persona_named
+    from chat.personas import find_persona
 
-    who = persona_named(persona)
+    who = find_persona(persona)
     if (ratings is None) == (judge is None):
         raise Problem("Give either --ratings N or --judge VERSION.", status=2)
     if ratings is not None:

@@ -9,7 +9,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from lm.adapters import Adapter
-from lm.loading import Base, twin
+from lm.loading import Base
+from lm.twin import twin
 from rl.settings import PPOSettings
 
 ACTIVE = "default"  # PEFT's name of the adapter that is trained
@@ -33,11 +34,10 @@ def make_policy(base: Base, parent: Adapter | None, settings: PPOSettings, seed:
         target_modules=sorted(parent.weights) if parent else "all-linear",
         lora_dropout=0.0,
         task_type="CAUSAL_LM",
-        base_model_name_or_path=base.id,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = cast(PeftModel, get_peft_model(twin(base), config))
+        model = cast(PeftModel, get_peft_model(twin(base.model), config))
     if parent:
         with torch.no_grad():
             for name, (a, b) in parent.weights.items():

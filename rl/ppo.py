@@ -12,7 +12,8 @@ each minibatch of each epoch `_compute_loss`, then the optimizer step with the a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
+from problems import Problem
 from rl.advantages import AdaptiveKL, clipped_value_loss, generalised_advantages, normalised, token_rewards
 from rl.anchor import Anchor
 from rl.critic import Critic, TrunkReader
@@ -35,12 +37,22 @@ RolloutFunction = Callable[[list[Any], GRPOTrainer], dict[str, Any]]
 
 
 def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bool) -> GRPOConfig:
-    """The settings in TRL's words. GRPO's own schemes (group scaling, its KL loss) are off or overridden."""
+    """The settings in TRL's words. GRPO's own schemes (group scaling, its KL loss) are off or overridden.
+
+    Raises:
+        Problem: the rollout cannot be cut into minibatches (status 2).
+    """
     if settings.episodes % settings.minibatch or settings.minibatch % 2:
-        raise ValueError(f"episodes ({settings.episodes}) must be a multiple of minibatch ({settings.minibatch}), both even")
+        raise Problem(
+            f"ppo.episodes is {settings.episodes} and ppo.minibatch {settings.minibatch}.",
+            hint="Make both even, and episodes a multiple of minibatch.",
+            status=2,
+        )
     minibatches = settings.episodes // settings.minibatch
     if minibatches * settings.epochs < 2:
-        raise ValueError("PPO needs two optimizer steps a rollout or more: raise `epochs` or lower `minibatch`")
+        raise Problem(
+            "PPO needs two optimizer steps a rollout or more.", hint="Raise ppo.epochs or lower ppo.minibatch.", status=2
+        )
     return GRPOConfig(
         output_dir=str(folder),
         seed=seed,
@@ -62,7 +74,8 @@ def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bo
         beta=settings.kl,
         loss_type="dapo",
         scale_rewards="none",
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
+        shuffle_dataset=False,
         remove_unused_columns=False,
         save_strategy="steps",
         save_steps=settings.save_every * minibatches * settings.epochs,
@@ -74,6 +87,20 @@ def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bo
     )
 
 
+def prompt_stream(prompts: Sequence[Sequence[dict[str, str]]], settings: PPOSettings, seed: int) -> Dataset:
+    """The prompts of a whole training in the order that they are asked, each rollout's together.
+
+    One pass over this dataset is the whole training. TRL's sampler would shuffle anew after each pass over a shorter one, and
+    a training resumed after the first pass would see other prompts than one that was never stopped.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    wanted = settings.updates * settings.episodes // 2  # each prompt is answered twice
+    order: list[int] = []
+    while len(order) < wanted:
+        order += torch.randperm(len(prompts), generator=generator).tolist()
+    return Dataset.from_list([{"prompt": list(prompts[i])} for i in order[:wanted]])
+
+
 class PPOTrainer(GRPOTrainer):
     """PPO with a critic on the shared trunk.
 
@@ -82,7 +109,7 @@ class PPOTrainer(GRPOTrainer):
         tokenizer: of the base.
         settings: knobs of PPO.
         arguments: from `trainer_arguments`.
-        prompts: dataset with a column `prompt` of messages.
+        prompts: dataset with a column `prompt` of messages, from `prompt_stream`.
         reward: called with prompts, completions (conversational), completion_ids; returns one reward an answer.
         rollout: returns prompt_ids, completion_ids and the engine's log-probabilities at the rollout's temperature.
         anchor: Fisher information and centre, or None.
@@ -104,21 +131,26 @@ class PPOTrainer(GRPOTrainer):
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         base = model.get_base_model()
-        model.critic = Critic(base.config.get_text_config().hidden_size).to(base.device)
+        with torch.random.fork_rng():
+            torch.manual_seed(arguments.seed)
+            model.critic = Critic(base.config.get_text_config().hidden_size).to(base.device)
         self.settings = settings
         self.controller = AdaptiveKL(settings.kl, settings.kl_target, settings.kl_horizon)
         self._reader = TrunkReader(base.base_model, model.critic)
         self._rollouts = 0
         pull = [_AnchorPull(anchor, anchor_strength, settings.learning_rate)] if anchor else []
-        super().__init__(
-            model=model,
-            reward_funcs=reward,
-            args=arguments,
-            train_dataset=prompts,
-            processing_class=tokenizer,
-            callbacks=[*pull, *(callbacks or [])],
-            rollout_func=rollout,
-        )
+        with warnings.catch_warnings():
+            # The version of TRL is pinned and tests hold its contract, so its being experimental is taken care of.
+            warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
+            super().__init__(
+                model=model,
+                reward_funcs=reward,
+                args=arguments,
+                train_dataset=prompts,
+                processing_class=tokenizer,
+                callbacks=[*pull, *(callbacks or [])],
+                rollout_func=rollout,
+            )
 
     @property
     def critic(self) -> Critic:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -19,7 +18,7 @@ from lm.settings import EngineSettings, Sampling
 from reward.model import RewardModel
 from rl.anchor import Anchor, anchor_here, fisher_information
 from rl.policy import make_policy, policy_adapter
-from rl.ppo import PPOTrainer, trainer_arguments
+from rl.ppo import PPOTrainer, prompt_stream, trainer_arguments
 from rl.rollout import EngineRollouts
 from rl.settings import AnchorSettings, PPOSettings
 
@@ -78,9 +77,6 @@ def train_policy(
     Returns:
         The trained adapter and the number of optimizer steps that it took, resumed ones included.
     """
-    repeats = -(-ppo.episodes // max(1, len(prompts)))  # TRL drops an incomplete last batch of prompts
-    data = Dataset.from_list([{"prompt": list(messages)} for messages in prompts] * repeats)
-
     def pay(prompts: list[Any], completions: list[Any], **_: Any) -> list[float]:
         return reward.score(prompts, [completion[0]["content"] for completion in completions]).value.tolist()
 
@@ -90,7 +86,7 @@ def train_policy(
         tokenizer=base.tokenizer,
         settings=ppo,
         arguments=trainer_arguments(ppo, folder, seed=seed, cpu=base.device.type == "cpu"),
-        prompts=data,
+        prompts=prompt_stream(prompts, ppo, seed),
         reward=pay,
         rollout=EngineRollouts(base, ppo, seed),
         anchor=anchor,
@@ -107,6 +103,13 @@ class _Curve(TrainerCallback):
     def __init__(self, file: Path, progress: Progress | None) -> None:
         self.file = file
         self.progress = progress
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Forget what was logged after the checkpoint that training goes on from: it will come again."""
+        if self.file.is_file() and state.is_world_process_zero:
+            lines = self.file.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
+            self.file.write_text("".join(kept), encoding="utf-8")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if not logs or not state.is_world_process_zero:

@@ -188,7 +188,7 @@ class _Run:
         return dict(json.loads((self.folder / name / "step.json").read_text(encoding="utf-8")))
 
     def _frozen(self) -> Frozen:
-        return Frozen.read(self.folder / "dataset")
+        return Frozen.from_json(self.folder / "dataset")
 
     def _loaded_reward(self) -> RewardModel:
         return load_reward(self.folder / "reward", self.base)
@@ -206,7 +206,7 @@ class _Run:
     def _dataset(self, work: Path) -> dict[str, Any]:
         with self.store.session() as session:
             frozen = freeze(session, seed=self.seed, holdout_share=self.knobs.reward.holdout_share)
-        frozen.write(work)
+        frozen.to_json(work)
         return {
             "hash": frozen.hash,
             "pairs": len(frozen.pairs),

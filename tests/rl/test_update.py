@@ -1,0 +1,215 @@
+"""A whole update on a tiny model: to a verdict, cut off and resumed, refused, and with nothing to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from lm.adapters import adapter_hash, read_adapter
+from lm.loading import Base
+from lm.suites import Item, write_suite
+from problems import Problem
+from reward.settings import RewardSettings
+from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSettings
+from rl.update import Knobs, run_update
+from store.conversations import new_conversation, person, record_generation
+from store.database import Store, open_store
+from store.ratings import rate
+from store.updates import list_updates, unfinished, update_lock
+from store.versions import ensure_base, list_versions, serving
+
+SHORT, LONG = "On Monday.", "Please let me tell you that it left the warehouse on Monday and arrives on Thursday."
+
+
+@pytest.fixture
+def knobs(tmp_path: Path) -> Knobs:
+    """The smallest settings that go through every part of an update."""
+    suite = tmp_path / "suite.jsonl"
+    questions = [Item("echo", [{"role": "user", "content": f"Say {i}"}], ["no such answer"], "exact") for i in range(4)]
+    write_suite(suite, questions)
+    return Knobs(
+        reward=RewardSettings(heads=2, hidden=8, epochs=10, context=96),
+        ppo=PPOSettings(
+            updates=2, episodes=8, minibatch=4, epochs=1, max_tokens=8, prompt_tokens=64, rank=2, value_warmup=0, save_every=1
+        ),
+        anchor=AnchorSettings(samples=8, batch=4),
+        gate=GateSettings(win_prompts=8, skill_items=4),
+        update=UpdateSettings(min_ratings=10, suite=str(suite)),
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path, tiny_base: Base) -> Iterator[Store]:
+    """A store in which somebody prefers short answers, in 30 conversations."""
+    opened = open_store(tmp_path / "home")
+    fill(opened, tiny_base)
+    yield opened
+    opened.close()
+
+
+def fill(store: Store, base: Base, conversations: int = 30) -> None:
+    with store.session() as session:
+        ensure_base(session, base.id, base.fingerprint)
+        ann = person(session, None, "ann")
+        for i in range(conversations):
+            conversation = new_conversation(session, ann.id, "api")
+            answers = [
+                record_generation(
+                    session,
+                    person_id=ann.id,
+                    conversation_id=conversation.id,
+                    messages=[{"role": "user", "content": f"Where is parcel {i}?"}],
+                    version_id=0,
+                    adapter_hash=None,
+                    sampling={"temperature": 1.0},
+                    token_ids=[1],
+                    logprobs=[-1.0],
+                    text=text,
+                    finish_reason="stop",
+                    surface="api",
+                    latency=0.1,
+                )
+                for text in (SHORT, LONG)
+            ]
+            rate(
+                session,
+                generation_id=answers[0].id,
+                person_id=ann.id,
+                kind="pair",
+                value="left",
+                other=answers[1].id,
+                surface="api",
+            )
+
+
+def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny_base: Base, knobs: Knobs) -> None:
+    report = run_update(store, tiny_base, knobs)
+    names = [check.name for check in report.checks]
+    assert names[:3] == ["trained", "adapter_finite", "adapter_changed"]
+    assert {"reward_win_rate", "skill:echo", "length_growth", "kl"} <= set(names)
+    assert report.verdict == ("promoted" if all(check.passed for check in report.checks) else "rejected")
+    with store.session() as session:
+        _, version = list_versions(session)
+        assert version.id == report.version
+        assert version.dataset_hash == report.dataset
+        assert serving(session).id == (version.id if report.verdict == "promoted" else 0)
+        folder = store.home / version.adapter
+        assert version.adapter_hash == adapter_hash(folder)
+        (row,) = list_updates(session)
+        assert row.verdict == report.verdict
+        assert [step["step"] for step in row.steps] == ["dataset", "reward", "anchor", "train", "gate", "version"]
+    read_adapter(folder, tiny_base)
+    assert (folder / "anchor.safetensors").is_file()
+
+
+def test_a_candidate_that_passes_serves_and_the_next_one_starts_from_it(
+    store: Store, tiny_base: Base, knobs: Knobs
+) -> None:
+    lenient = replace(
+        knobs, gate=replace(knobs.gate, min_win_rate=-1.0, max_length=1e9, min_length=0.0, max_kl=1e9)
+    )
+    first = run_update(store, tiny_base, lenient)
+    assert first.verdict == "promoted", [check for check in first.checks if not check.passed]
+    with store.session() as session:
+        assert serving(session).id == first.version
+    second = run_update(store, tiny_base, lenient, force=True)
+    with store.session() as session:
+        assert list_versions(session)[-1].parent_id == first.version
+    assert second.version == 2
+
+
+def test_a_step_that_fails_is_resumed_and_ends_as_if_it_had_not(
+    store: Store, tiny_base: Base, knobs: Knobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(store.home, tmp_path / "copy")
+    with monkeypatch.context() as patch:
+        patch.setattr("rl.update.comparison_checks", broken)
+        with pytest.raises(ConnectionError):
+            run_update(store, tiny_base, knobs)
+    with store.session() as session:
+        assert unfinished(session) is not None
+    trained = (store.home / "updates/1/train/step.json").stat().st_mtime_ns
+    resumed = run_update(store, tiny_base, knobs)
+    assert (store.home / "updates/1/train/step.json").stat().st_mtime_ns == trained
+    whole = open_store(tmp_path / "copy")
+    expected = run_update(whole, tiny_base, knobs)
+    whole.close()
+    assert (resumed.dataset, resumed.verdict) == (expected.dataset, expected.verdict)
+    assert resumed.checks == expected.checks
+
+
+def broken(*_: object) -> None:
+    raise ConnectionError("pulled the plug")
+
+
+KILLED = """
+import json, sys
+from pathlib import Path
+from lm.loading import load_base
+from rl.update import Knobs, run_update
+from store.database import open_store
+home, model, knobs = sys.argv[1:]
+run_update(open_store(Path(home)), load_base(model, "cpu", "float32"), Knobs.from_json(json.loads(knobs)))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_killed_in_training_it_goes_on_at_the_last_checkpoint(
+    store: Store, tiny_base: Base, tiny_folder: Path, knobs: Knobs
+) -> None:
+    long = replace(knobs, ppo=replace(knobs.ppo, updates=24))
+    arguments = [str(store.home), str(tiny_folder), json.dumps(asdict(long))]
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments], cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    work = store.home / "updates/1/train.tmp"
+    deadline = time.monotonic() + 90
+    while not list(work.glob("checkpoint-*/ppo.json")):
+        assert process.poll() is None, "the update ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    report = run_update(store, tiny_base, knobs)  # the settings that it began with stay in force
+    steps = next(check for check in report.checks if check.name == "trained")
+    assert steps.figure == 24 * 2
+    rows = [json.loads(line)["step"] for line in (store.home / "updates/1/train/curve.jsonl").read_text().splitlines()]
+    assert rows == sorted(rows)
+    assert rows.count(rows[len(rows) // 2]) == 1
+    assert (rows[0], rows[-1]) == (2, 24 * 2)
+
+
+def test_nothing_to_do_is_said_and_leaves_no_update(store: Store, tiny_base: Base, knobs: Knobs, tmp_path: Path) -> None:
+    picky = replace(knobs, update=replace(knobs.update, min_ratings=1000))
+    report = run_update(store, tiny_base, picky)
+    assert (report.verdict, report.update) == ("nothing", None)
+    assert "fewer than the 1000" in report.why
+    empty = open_store(tmp_path / "empty")
+    with empty.session() as session:
+        ensure_base(session, tiny_base.id, tiny_base.fingerprint)
+    assert run_update(empty, tiny_base, knobs, force=True).why == "there are no ratings"
+    with empty.session() as session:
+        assert list_updates(session) == []
+    empty.close()
+
+
+def test_the_same_opinions_are_not_trained_on_twice_unless_forced(store: Store, tiny_base: Base, knobs: Knobs) -> None:
+    first = run_update(store, tiny_base, knobs)
+    again = run_update(store, tiny_base, knobs)
+    assert again.verdict == "nothing"
+    assert again.dataset == first.dataset
+
+
+def test_two_updates_do_not_run_at_once(store: Store, tiny_base: Base, knobs: Knobs) -> None:
+    with update_lock(store.home), pytest.raises(Problem, match="running already"):
+        run_update(store, tiny_base, knobs)

@@ -1,0 +1,160 @@
+"""The command line as its users meet it: results, JSON, exit statuses, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import ratchet
+
+PAIRS = [
+    {
+        "prompt": [{"role": "user", "content": f"Where is parcel {i}?"}],
+        "chosen": [{"role": "assistant", "content": f"On Monday. {i}"}],
+        "rejected": [{"role": "assistant", "content": f"Please let me tell you that it comes on Monday. {i}"}],
+    }
+    for i in range(40)
+]
+
+
+class Ran(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The last line of standard output."""
+        return dict(json.loads(self.out.splitlines()[-1]))
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_folder: Path
+) -> Callable[..., Ran]:
+    """Runs `ratchet WORDS` in an empty folder, on the tiny model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RATCHET_MODEL", str(tiny_folder))
+
+    def ratchet_(*words: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["ratchet", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            ratchet.main()
+        captured = capsys.readouterr()
+        return Ran(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return ratchet_
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
+    return file
+
+
+def test_in_and_out_again(run: Callable[..., Ran], pairs: Path, tmp_path: Path) -> None:
+    first = run("import", pairs, "--json")
+    assert first.status == 0
+    assert {key: first.json[key] for key in ("imported", "skipped", "duplicates")} == {
+        "imported": 40,
+        "skipped": 0,
+        "duplicates": 0,
+    }
+    assert run("import", pairs, "--json").json["duplicates"] == 40
+    out = tmp_path / "out.jsonl"
+    assert run("export", out, "--json").json == {"rows": 40, "path": str(out), "as": "preference", "left_out": {}}
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert sorted(row["chosen"][0]["content"] for row in rows) == sorted(p["chosen"][0]["content"] for p in PAIRS)
+
+
+def test_fit_report_score(run: Callable[..., Ran], pairs: Path) -> None:
+    assert run("reward", "report").status == 1  # none fitted yet
+    run("import", pairs)
+    assert run("reward", "fit").status == 0
+    report = run("reward", "report", "--json").json
+    assert {"accuracy", "low", "high", "n", "ece", "by_kind"} <= set(report)
+    scores = run("reward", "score", "--prompt", "Hi", "--answer", "a", "--answer", "b", "--json").json["scores"]
+    assert [row["answer"] for row in scores] == ["a", "b"]
+
+
+def test_versions_of_a_new_store(run: Callable[..., Ran], pairs: Path) -> None:
+    assert run("versions").status == 3
+    run("import", pairs)
+    run("reward", "fit")
+    listed = run("versions", "--json").json
+    assert listed["serving"] == 0
+    assert [(row["id"], row["parent"], row["status"]) for row in listed["versions"]] == [(0, None, "base")]
+    assert run("rollback").status == 3
+    assert run("promote", 7).status == 1
+
+
+def test_an_update_without_ratings_has_nothing_to_do(run: Callable[..., Ran]) -> None:
+    for words in (["update"], ["update", "--force"]):
+        done = run(*words, "--json")
+        assert done.status == 3
+        assert "no ratings" in done.json["error"]
+        assert done.json["hint"]
+
+
+def test_a_file_cut_in_the_middle_leaves_nothing_behind(run: Callable[..., Ran], tmp_path: Path) -> None:
+    whole = json.dumps(PAIRS)
+    (tmp_path / "cut.json").write_text(whole[: len(whole) // 2])
+    done = run("import", "cut.json", "--json")
+    assert done.status == 1
+    assert "cut.json" in done.json["error"]
+    assert run("export", "out.jsonl", "--json").json["rows"] == 0
+
+
+def test_an_unknown_format_is_named_with_those_that_are_known(run: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "odd.jsonl").write_text('{"a": 1}\n')
+    assert run("import", "odd.jsonl").status == 1
+    done = run("import", "odd.jsonl", "--format", "no such", "--json")
+    assert done.status != 0
+    assert "preference" in done.json["error"] + done.json["hint"]
+
+
+def test_an_unknown_key_is_refused_before_anything_is_made(run: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "ratchet.toml").write_text("[chat]\nprot = 80\n")
+    done = run("versions", "--json")
+    assert done.status == 2
+    assert done.json["hint"] == "Did you mean chat.port?"
+    assert not (tmp_path / "ratchet-data").exists()
+
+
+def test_a_missing_model_and_a_taken_port_are_said_so(run: Callable[..., Ran]) -> None:
+    missing = run("evaluate", "--model", "./nowhere", "--json")
+    assert missing.status == 1
+    assert "nowhere" in missing.json["error"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("serve", "--port", port, "--json")
+        assert done.status == 1
+        assert str(port) in done.json["error"]
+        assert "--port" in done.json["hint"]
+
+
+def test_wrong_usage_is_status_2_in_json_too(run: Callable[..., Ran]) -> None:
+    assert run("promote", "not a number", "--json").status == 2
+    assert run("no-such-command").status == 2
+    assert run("simulate", "--persona", "terse", "--json").status == 2
+    assert "error" in run("simulate", "--persona", "nobody", "--ratings", 3, "--json").json
+
+
+def test_a_traceback_is_shown_only_on_demand(run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("by nought")
+
+    monkeypatch.setattr(ratchet, "load_settings", fails)
+    plain, loud = run("versions"), run("versions", "--debug")
+    assert (plain.status, loud.status) == (1, 1)
+    assert "ZeroDivisionError: by nought" in plain.err
+    assert "Traceback" not in plain.err
+    assert "Traceback" in loud.err
