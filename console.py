@@ -1,4 +1,6 @@
-"""What a command shows: a progress bar on a terminal, plain lines elsewhere, and its result as text or as one JSON line."""
+"""What a command shows: a progress bar on a terminal, plain lines elsewhere, and its result as text or as one JSON
+line.
+"""
 
 from __future__ import annotations
 

@@ -165,12 +165,7 @@ def versions(settings: Settings, progress: Progress) -> Outcome:
             for version in list_versions(session)
         ]
         audit = [_change(event) for event in audit_trail(session)]
-    text = [
-        f"{'*' if row['id'] == now else ' '} {row['id']:>3}  parent {row['parent'] if row['parent'] is not None else '-':>3}"
-        f"  {row['status']:<9}  {row['created'][:19]}  dataset {row['dataset'] or '-'}"
-        for row in rows
-    ]
-    text += [_change_line(change) for change in audit]
+    text = [_version_line(row, now) for row in rows] + [_change_line(change) for change in audit]
     return Outcome({"serving": now, "versions": rows, "audit": audit}, "\n".join(text))
 
 
@@ -196,6 +191,15 @@ def rollback(settings: Settings, progress: Progress) -> Outcome:
     return Outcome(change, _change_line(change))
 
 
+def _version_line(row: dict[str, Any], serving: int) -> str:
+    parent = "-" if row["parent"] is None else row["parent"]
+    mark = "*" if row["id"] == serving else " "
+    return (
+        f"{mark} {row['id']:>3}  parent {parent:>3}  {row['status']:<9}  {row['created'][:19]}  "
+        f"dataset {(row['dataset'] or '-')[:12]}"
+    )
+
+
 def _change(event: Any) -> dict[str, Any]:
     return {
         "at": event.at.isoformat(),
@@ -216,23 +220,22 @@ def _change_line(change: dict[str, Any]) -> str:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "format_", default="auto", show_default=True, help="Name of the format, or auto.")
 @click.option("--skip-bad", is_flag=True, help="Leave out rows that cannot be read instead of importing nothing.")
-def import_(
-    settings: Settings, progress: Progress, files: tuple[Path, ...], format_: str, skip_bad: bool
-) -> Outcome:
+def import_(settings: Settings, progress: Progress, files: tuple[Path, ...], format_: str, skip_bad: bool) -> Outcome:
     """Bring preferences from FILES into the store."""
     from store.imports import import_file
 
     with opened(settings) as store:
         reports = [import_file(store, file, format_, skip_bad, progress=None) for file in files]
+    problems = [problem for report in reports for problem in report.problems]
     total = {
         "imported": sum(report.imported for report in reports),
         "skipped": sum(report.skipped for report in reports),
         "duplicates": sum(report.duplicates for report in reports),
         "format": ", ".join(dict.fromkeys(report.format for report in reports)),
-        "problems": [problem for report in reports for problem in report.problems],
+        "problems": problems,
     }
     text = "{imported} imported, {skipped} skipped, {duplicates} already there ({format})".format(**total)
-    return Outcome(total, "\n".join([*total["problems"], text]))
+    return Outcome(total, "\n".join([*problems, text]))
 
 
 @command(cli, "export")
@@ -343,14 +346,19 @@ def evaluate(
             with store.session() as session:
                 version = serving(session).id
         with _engine_with(settings, store, base, version) as engine:
-            sampling = Sampling(temperature=temperature, max_tokens=settings.sampling.max_tokens, seed=settings.update.seed)
+            sampling = Sampling(
+                temperature=temperature, max_tokens=settings.sampling.max_tokens, seed=settings.update.seed
+            )
             label = f"version {version}"
             report = put_questions(
                 engine, str(version), questions, sampling, lambda done: progress(label, done, len(questions))
             )
     overall = {"n": report.n, "accuracy": report.accuracy, "low": report.low, "high": report.high}
     suites = {suite: overall} | {f"{suite}/{skill}": row for skill, row in report.by_skill.items()}
-    text = [f"{name:<28} {row['accuracy']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]  n={row['n']}" for name, row in suites.items()]
+    text = [
+        f"{name:<28} {row['accuracy']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]  n={row['n']}"
+        for name, row in suites.items()
+    ]
     return Outcome({"version": version, "suites": suites}, "\n".join(text))
 
 
@@ -380,10 +388,11 @@ def simulate(
     who = find_persona(persona)
     if (ratings is None) == (judge is None):
         raise Problem("Give either --ratings N or --judge VERSION.", status=2)
-    if ratings is not None:
+    if judge is None:
         from chat.raters import simulate as rate
 
         address = url or f"http://{settings.chat.host}:{settings.chat.port}"
+        assert ratings is not None
         done = rate(address, who, ratings, noise=noise, seed=seed, progress=lambda n: progress("ratings", n, ratings))
         return Outcome(asdict(done), f"{done.ratings} ratings by {done.persona}: {done.by_kind}")
     from chat.raters import judge as judge_version

@@ -1,8 +1,8 @@
 """The configuration: one typed object made of each room's section.
 
-Defaults, then `ratchet.toml`, then `RATCHET_*` in the environment, then flags. A key of a section is `[section] key = ...` in
-the file and `RATCHET_SECTION_KEY` in the environment; a key of no section stands at the top of the file and is `RATCHET_KEY`.
-An unknown key is refused with the nearest known name.
+Defaults, then `ratchet.toml`, then `RATCHET_*` in the environment, then flags. A key of a section is `[section] key =
+...` in the file and `RATCHET_SECTION_KEY` in the environment; a key of no section stands at the top of the file and is
+`RATCHET_KEY`. An unknown key is refused with the nearest known name.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Settings:
     update: UpdateSettings = field(default_factory=UpdateSettings)
 
 
-SECTIONS = {each.name: each.default_factory for each in fields(Settings) if is_dataclass(each.default_factory)}
+SECTIONS: dict[str, Any] = {
+    each.name: each.default_factory for each in fields(Settings) if is_dataclass(each.default_factory)
+}
 
 
-def load_settings(
-    folder: Path, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None
-) -> Settings:
+def load_settings(folder: Path, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Settings:
     """The settings in force.
 
     Args:
@@ -97,7 +97,9 @@ def _merge(values: dict[str, Any], new: Mapping[str, Any], source: str) -> None:
             values[key] = value
             continue
         if not isinstance(value, Mapping):
-            raise Problem(f"{key} in {source} is a section, not a value.", hint=f"Write [{key}] above its keys.", status=2)
+            raise Problem(
+                f"{key} in {source} is a section, not a value.", hint=f"Write [{key}] above its keys.", status=2
+            )
         known = {each.name for each in fields(SECTIONS[key])}
         for name in value:
             if name not in known:

@@ -52,7 +52,8 @@ def evidence_from(
     second = [answers.row(pair, pair.second) for pair in pairs]
     thumbed = [answers.row(thumb, thumb.answer) for thumb in thumbs]
     people = sorted({thumb.person for thumb in thumbs})
-    groups = {name: i for i, name in enumerate(sorted({item.conversation for item in [*pairs, *thumbs]}))}
+    conversations = {pair.conversation for pair in pairs} | {thumb.conversation for thumb in thumbs}
+    groups = {name: i for i, name in enumerate(sorted(conversations))}
     return Evidence(
         features=trunk_features(base, answers.prompts, answers.texts, context=context, progress=progress),
         first=torch.tensor(first, dtype=torch.long),

@@ -1,8 +1,9 @@
 """Fit the heads to ratings.
 
-Each head learns from its own bootstrap of the conversations (drawn with replacement), so that the heads differ where the
-ratings leave room; the conversations a head did not draw are its validation set, which decides when it stops. Averaged
-over the heads that did not see them, the same predictions fit the temperature. Nothing of the holdout is touched here.
+Each head learns from its own bootstrap of the conversations (drawn with replacement), so that the heads differ where
+the ratings leave room; the conversations a head did not draw are its validation set, which decides when it stops.
+Averaged over the heads that did not see them, the same predictions fit the temperature. Nothing of the holdout is
+touched here.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def fit_heads(
         progress: called with the number of finished epochs.
 
     Returns:
-        The heads in evaluation mode, and the temperature T > 0: sigmoid(difference of mean rewards / T) is the calibrated
-        chance that the first of two answers is preferred.
+        The heads in evaluation mode, and the temperature T > 0: sigmoid(difference of mean rewards / T) is the
+        calibrated chance that the first of two answers is preferred.
 
     Raises:
         Problem: fewer than eight ratings (status 3).

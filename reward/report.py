@@ -21,7 +21,8 @@ class RewardReport:
     """Holdout figures of a reward model.
 
     Attributes:
-        accuracy, low, high, n: share of decided pairs whose preferred answer scores higher, its 95 % Wilson interval, and
+        accuracy, low, high, n: share of decided pairs whose preferred answer scores higher, its 95 % Wilson interval,
+        and
             their number. NaN where the holdout has no decided pair.
         ece: expected calibration error of the pair chances, 0 to 1 [arXiv 1706.04599, equation 3].
         by_kind: `pair` and `thumb`, each with n, accuracy, low, high.
@@ -56,8 +57,8 @@ class RewardReport:
             if row["n"]
         ]
         lines.append(
-            f"calibration error {self.ece:.3f}, length slope {self.length_slope:+.2f}, "
-            f"heads agree on {self.head_agreement:.0%} of pairs; {self.train} ratings to train on, {self.holdout} held out"
+            f"calibration error {self.ece:.3f}, length slope {self.length_slope:+.2f}, heads agree on "
+            f"{self.head_agreement:.0%} of pairs; {self.train} ratings to train on, {self.holdout} held out"
         )
         return "\n".join(lines)
 
@@ -79,7 +80,7 @@ def reward_report(model: RewardModel, frozen: Frozen) -> RewardReport:
         calibration=calibration,
         length_slope=_length_slope(evidence.features[:, -1], rewards.mean(0) / model.spread, model.settings.context),
         head_agreement=_agreement(difference),
-        train=sum(item.split == "train" for item in [*frozen.pairs, *frozen.thumbs]),
+        train=len(frozen.pairs) + len(frozen.thumbs) - len(evidence),
         holdout=len(evidence),
         dataset=frozen.hash,
     )

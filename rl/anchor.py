@@ -1,9 +1,10 @@
 """The anchor: elastic weight consolidation of the policy's adapter around the serving version.
 
-The penalty lambda / 2 * sum_i F_i (theta_i - theta*_i)^2 is the second-order form of KL(serving || policy) on old prompts
-[arXiv 1612.00796; Huszar 2017, arXiv 1712.03847]. F is the true Fisher information: completions are drawn from the model
-itself, and gradients of whole sequences' log-likelihood are squared one sequence at a time [van de Ven 2025, arXiv 2502.11756].
-At a fresh adapter B is zero, so the Fisher information of A is exactly zero there: A is free until B has moved.
+The penalty lambda / 2 * sum_i F_i (theta_i - theta*_i)^2 is the second-order form of KL(serving || policy) on old
+prompts [arXiv 1612.00796; Huszar 2017, arXiv 1712.03847]. F is the true Fisher information: completions are drawn from
+the model itself, and gradients of whole sequences' log-likelihood are squared one sequence at a time [van de Ven 2025,
+arXiv 2502.11756]. At a fresh adapter B is zero, so the Fisher information of A is exactly zero there: A is free until B
+has moved.
 """
 
 from __future__ import annotations
@@ -39,14 +40,17 @@ def fisher_information(
     batch: int,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Tensor]:
-    """Diagonal Fisher information of the adapter: mean over sequences of the squared gradient of log p(completion | prompt).
+    """Diagonal Fisher information of the adapter: mean over sequences of the squared gradient of log p(completion |
+    prompt).
 
-    Both matrices of an adapter are plain linear maps, so the gradient of one sequence is the sum over its positions of output
-    gradient times input; a batch of sequences costs one backward pass, and no two sequences are ever added before squaring.
+    Both matrices of an adapter are plain linear maps, so the gradient of one sequence is the sum over its positions of
+    output gradient times input; a batch of sequences costs one backward pass, and no two sequences are ever added
+    before squaring.
 
     Args:
         model: the policy at the point that is to be held.
-        sequences: (token ids of prompt and completion, where the completion starts), completions drawn from the model at
+        sequences: (token ids of prompt and completion, where the completion starts), completions drawn from the model
+        at
             temperature 1.
         pad_id: token that fills up shorter sequences.
         batch: sequences a pass.
@@ -109,7 +113,8 @@ class Anchor:
 
     @torch.no_grad()
     def pull(self, model: nn.Module, strength: float, learning_rate: float) -> None:
-        """Add the penalty's gradient to the parameters' gradients, bounded so that one step cannot overshoot the centre.
+        """Add the penalty's gradient to the parameters' gradients, bounded so that one step cannot overshoot the
+        centre.
 
         F is replaced by F / (learning_rate * strength * F + 1) [arXiv 2109.10021, equation 8].
         """
@@ -123,7 +128,7 @@ class Anchor:
             parameter.grad.add_(strength * bounded * (parameter - self.centre[name]))
 
     def merged(self, older: Anchor | None, decay: float) -> Anchor:
-        """This anchor with the Fisher information of an older one added, decayed; the centre stays [arXiv 1805.06370]."""
+        """This anchor with an older one's Fisher information added, decayed; the centre stays [arXiv 1805.06370]."""
         if older is None:
             return self
         fisher = {name: new + decay * older.fisher[name].to(new.device) for name, new in self.fisher.items()}

@@ -12,6 +12,7 @@ from lm.evaluation import evaluate
 from lm.loading import Base
 from lm.prompts import Message, fit_chat
 from lm.settings import EngineSettings, Sampling
+from lm.stream import Completion
 from lm.suites import Item
 from reward.model import RewardModel
 from rl.gate import Comparison
@@ -50,11 +51,14 @@ def compare(
         limit = min(ppo.prompt_tokens, context - ppo.max_tokens)
         ids = [fit_chat(base, messages, limit) for messages in asked]
         samplings = [
-            Sampling(temperature=settings.temperature, max_tokens=ppo.max_tokens, seed=seed + i) for i in range(len(ids))
+            Sampling(temperature=settings.temperature, max_tokens=ppo.max_tokens, seed=seed + i)
+            for i in range(len(ids))
         ]
         answers = {}
         for name in (PARENT, CANDIDATE):
-            answers[name] = engine.generate(ids, samplings, name, progress=_labelled(progress, f"{name} answers", len(ids)))
+            answers[name] = engine.generate(
+                ids, samplings, name, progress=_labelled(progress, f"{name} answers", len(ids))
+            )
         accuracy = {}
         for name in (PARENT, CANDIDATE):
             greedy = Sampling(temperature=0.0, max_tokens=ppo.max_tokens)
@@ -67,8 +71,7 @@ def compare(
     }
     margin = scores[CANDIDATE] - scores[PARENT]
     completed = [
-        (prompt + completion.token_ids, len(prompt))
-        for prompt, completion in zip(ids, answers[CANDIDATE], strict=True)
+        (prompt + completion.token_ids, len(prompt)) for prompt, completion in zip(ids, answers[CANDIDATE], strict=True)
     ]
     return Comparison(
         wins=int((margin > TIE).sum()),
@@ -89,11 +92,9 @@ def compare(
     )
 
 
-def _mean_length(completions: Sequence[object]) -> float:
+def _mean_length(completions: Sequence[Completion]) -> float:
     return float(torch.tensor([len(completion.token_ids) for completion in completions], dtype=torch.float).mean())
 
 
-def _labelled(
-    progress: Callable[[str, int, int], None] | None, label: str, total: int
-) -> Callable[[int], None] | None:
+def _labelled(progress: Callable[[str, int, int], None] | None, label: str, total: int) -> Callable[[int], None] | None:
     return (lambda done: progress(label, done, total)) if progress else None

@@ -31,8 +31,8 @@ class Critic(nn.Module):
 class TrunkReader:
     """Runs the critic on the last hidden states of every forward pass of a backbone.
 
-    The hidden states are detached: the value loss trains the critic alone and never moves the policy, so the anchor and the
-    KL have one gradient to hold, not two.
+    The hidden states are detached: the value loss trains the critic alone and never moves the policy, so the anchor and
+    the KL have one gradient to hold, not two.
 
     Args:
         backbone: module whose output has `last_hidden_state`.

@@ -108,8 +108,8 @@ def comparison_checks(measured: Comparison, settings: GateSettings) -> list[Chec
                 change,
                 -settings.max_skill_drop,
                 change >= -settings.max_skill_drop - 1e-9,
-                f"accuracy went from {before:.3f} to {measured.after[skill]:.3f} on {measured.questions[skill]} questions; "
-                f"a drop of {settings.max_skill_drop:.2f} is allowed",
+                f"accuracy went from {before:.3f} to {measured.after[skill]:.3f} "
+                f"on {measured.questions[skill]} questions; a drop of {settings.max_skill_drop:.2f} is allowed",
             )
         )
     checks += [
@@ -129,13 +129,15 @@ def comparison_checks(measured: Comparison, settings: GateSettings) -> list[Chec
             f"answers went from {measured.parent_length:.1f} to {measured.candidate_length:.1f} tokens on average; "
             f"at least {settings.min_length:.1f} times as long is asked",
         ),
-        Check("empty_answers", measured.empty, 0.02, measured.empty <= 0.02, f"{measured.empty:.1%} of answers are empty"),
+        Check(
+            "empty_answers", measured.empty, 0.02, measured.empty <= 0.02, f"{measured.empty:.1%} of answers are empty"
+        ),
         Check(
             "kl",
             measured.kl,
             settings.max_kl,
             measured.kl <= settings.max_kl,
-            f"the candidate is {measured.kl:.2f} nats an answer away from its parent; {settings.max_kl:.1f} are allowed",
+            f"the candidate is {measured.kl:.2f} nats an answer from its parent; {settings.max_kl:.1f} are allowed",
         ),
     ]
     return checks

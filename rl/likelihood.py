@@ -13,16 +13,16 @@ Completed = tuple[list[int], int]  # token ids of prompt and completion; where t
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded sequences: ids [B, T], attention mask [B, T], and `scored` [B, T - 1], true where logits predict a completion."""
+    """Padded sequences: ids [B, T], attention mask [B, T], and `scored` [B, T - 1], true where logits predict a
+    completion.
+    """
 
     ids: Tensor
     reads: Tensor
     scored: Tensor
 
 
-def batches(
-    sequences: Sequence[Completed], pad_id: int, size: int, device: torch.device
-) -> Iterator[Batch]:
+def batches(sequences: Sequence[Completed], pad_id: int, size: int, device: torch.device) -> Iterator[Batch]:
     """Sequences in batches of similar length, the shortest first."""
     ordered = sorted(sequences, key=lambda sequence: len(sequence[0]))
     for begin in range(0, len(ordered), size):
@@ -51,7 +51,9 @@ def log_likelihood(model: nn.Module, batch: Batch) -> Tensor:
 
 
 @torch.inference_mode()
-def mean_kl(policy: nn.Module, reference: nn.Module, sequences: Sequence[Completed], pad_id: int, size: int = 16) -> float:
+def mean_kl(
+    policy: nn.Module, reference: nn.Module, sequences: Sequence[Completed], pad_id: int, size: int = 16
+) -> float:
     """KL(policy || reference) in nats a completion, summed over the positions of the given completions.
 
     At each position the sum over the vocabulary is exact; only the path is a sample.

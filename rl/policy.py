@@ -62,4 +62,4 @@ def policy_adapter(model: PeftModel) -> Adapter:
 
 
 def _weight(layers: nn.ModuleDict) -> torch.Tensor:
-    return layers[ACTIVE].weight.detach().clone()
+    return cast(torch.Tensor, layers[ACTIVE].weight).detach().clone()

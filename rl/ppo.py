@@ -1,12 +1,12 @@
 """PPO as a subclass of TRL's maintained `GRPOTrainer`.
 
-What TRL does: batches, optimizer, Accelerate, logging, the clipped policy loss, the reference pass (a frozen copy of the
-adapter as it was at the start). What is added: rollouts by the engine, a critic on the policy's trunk, token-level rewards with
-the KL in them, generalised advantages in place of group-relative ones, the value loss, the adaptive KL controller, the anchor's
-pull, and checkpoints that hold the critic and the controller.
+What TRL does: batches, optimizer, Accelerate, logging, the clipped policy loss, the reference pass (a frozen copy of
+the adapter as it was at the start). What is added: rollouts by the engine, a critic on the policy's trunk, token-level
+rewards with the KL in them, generalised advantages in place of group-relative ones, the value loss, the adaptive KL
+controller, the anchor's pull, and checkpoints that hold the critic and the controller.
 
-One rollout in order: `_generate_and_score_completions` (engine, rewards, log-probabilities and values, advantages), then for
-each minibatch of each epoch `_compute_loss`, then the optimizer step with the anchor's pull.
+One rollout in order: `_generate_and_score_completions` (engine, rewards, log-probabilities and values, advantages),
+then for each minibatch of each epoch `_compute_loss`, then the optimizer step with the anchor's pull.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bo
     minibatches = settings.episodes // settings.minibatch
     if minibatches * settings.epochs < 2:
         raise Problem(
-            "PPO needs two optimizer steps a rollout or more.", hint="Raise ppo.epochs or lower ppo.minibatch.", status=2
+            "PPO needs two optimizer steps a rollout or more.",
+            hint="Raise ppo.epochs or lower ppo.minibatch.",
+            status=2,
         )
     return GRPOConfig(
         output_dir=str(folder),
@@ -90,8 +92,8 @@ def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bo
 def prompt_stream(prompts: Sequence[Sequence[dict[str, str]]], settings: PPOSettings, seed: int) -> Dataset:
     """The prompts of a whole training in the order that they are asked, each rollout's together.
 
-    One pass over this dataset is the whole training. TRL's sampler would shuffle anew after each pass over a shorter one, and
-    a training resumed after the first pass would see other prompts than one that was never stopped.
+    One pass over this dataset is the whole training. TRL's sampler would shuffle anew after each pass over a shorter
+    one, and a training resumed after the first pass would see other prompts than one that was never stopped.
     """
     generator = torch.Generator().manual_seed(seed)
     wanted = settings.updates * settings.episodes // 2  # each prompt is answered twice
@@ -168,9 +170,7 @@ class PPOTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, **options: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        result = super()._get_per_token_logps_and_entropies(
-            model, input_ids, attention_mask, logits_to_keep, **options
-        )
+        result = super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, **options)
         values = self._reader.take(logits_to_keep)
         if "ref" not in self.accelerator.unwrap_model(self.model).active_adapters:
             self._values = values
@@ -187,9 +187,7 @@ class PPOTrainer(GRPOTrainer):
         kl = (output["old_per_token_logps"] - output["ref_per_token_logps"]) * mask
         rewards = token_rewards(scores, kl, mask, self.controller.beta)
         values = self._values * mask
-        advantages, returns = generalised_advantages(
-            rewards, values, mask, self.settings.gamma, self.settings.lam
-        )
+        advantages, returns = generalised_advantages(rewards, values, mask, self.settings.gamma, self.settings.lam)
         output["advantages"] = self._normalise(advantages, mask)
         if self._rollouts < self.settings.value_warmup:
             # A zero advantage leaves the policy where it is while the critic learns what the reward looks like.

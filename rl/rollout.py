@@ -39,7 +39,9 @@ class EngineRollouts:
         limit = min(self.settings.prompt_tokens, self.base.context - self.settings.max_tokens)
         prompt_ids = [fit_chat(self.base, prompt, limit) for prompt in prompts]
         generator = torch.Generator().manual_seed(
-            self.seed + trainer.state.global_step * trainer.accelerator.num_processes + trainer.accelerator.process_index
+            self.seed
+            + trainer.state.global_step * trainer.accelerator.num_processes
+            + trainer.accelerator.process_index
         )
         seeds = torch.randint(2**31, (len(prompts),), generator=generator).tolist()
         samplings = [

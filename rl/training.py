@@ -45,7 +45,9 @@ def measure_anchor(
     limit = min(ppo.prompt_tokens, base.context - ppo.max_tokens)
     asked = [fit_chat(base, list(prompts[i % len(prompts)]), limit) for i in range(settings.samples)]
     samplings = [Sampling(temperature=1.0, max_tokens=ppo.max_tokens, seed=seed + i) for i in range(len(asked))]
-    with Engine(base, EngineSettings(slots=32, context=min(base.context, ppo.prompt_tokens + ppo.max_tokens))) as engine:
+    with Engine(
+        base, EngineSettings(slots=32, context=min(base.context, ppo.prompt_tokens + ppo.max_tokens))
+    ) as engine:
         engine.install(name, parent)
         answers = engine.generate(asked, samplings, name)
     policy = make_policy(base, parent, ppo, seed)
@@ -77,6 +79,7 @@ def train_policy(
     Returns:
         The trained adapter and the number of optimizer steps that it took, resumed ones included.
     """
+
     def pay(prompts: list[Any], completions: list[Any], **_: Any) -> list[float]:
         return reward.score(prompts, [completion[0]["content"] for completion in completions]).value.tolist()
 

@@ -1,8 +1,8 @@
 """An update: from the ratings in the store to a version that serves, or to the reasons why not.
 
 A row in the store and a folder `updates/<id>/` in the store's home. Each step reads the folder, writes its result into
-`<step>.tmp`, renames it to `<step>` and records itself; a step whose folder stands is done. Killed at any point, the next
-update goes on at the first unfinished step, training at its last checkpoint.
+`<step>.tmp`, renames it to `<step>` and records itself; a step whose folder stands is done. Killed at any point, the
+next update goes on at the first unfinished step, training at its last checkpoint.
 
     dataset   frozen ratings and prompts, with their hash
     reward    reward model and its report on the holdout

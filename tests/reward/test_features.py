@@ -17,9 +17,7 @@ def test_batching_and_padding_change_nothing(tiny_base: Base) -> None:
     prompts = [QUESTION, [*QUESTION, {"role": "assistant", "content": "Here."}, *QUESTION], QUESTION]
     answers = ["It left on Monday.", "two plus three is five " * 8, ""]
     together = trunk_features(tiny_base, prompts, answers, context=256)
-    alone = torch.cat(
-        [trunk_features(tiny_base, [p], [a], context=256) for p, a in zip(prompts, answers, strict=True)]
-    )
+    alone = torch.cat([trunk_features(tiny_base, [p], [a], context=256) for p, a in zip(prompts, answers, strict=True)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
     narrow = trunk_features(tiny_base, prompts, answers, context=256, batch_tokens=1)
     torch.testing.assert_close(narrow, alone, rtol=1e-4, atol=1e-5)

@@ -55,7 +55,10 @@ def test_normalised_advantages_have_mean_nought_and_deviation_one_over_real_toke
 
 def test_value_loss_never_rewards_a_move_beyond_the_clip() -> None:
     old, returns = torch.tensor([0.0]), torch.tensor([1.0])
-    near, far = clipped_value_loss(torch.tensor([0.1]), old, returns, 0.2), clipped_value_loss(torch.tensor([0.9]), old, returns, 0.2)
+    near, far = (
+        clipped_value_loss(torch.tensor([0.1]), old, returns, 0.2),
+        clipped_value_loss(torch.tensor([0.9]), old, returns, 0.2),
+    )
     assert near.item() == pytest.approx(0.5 * 0.9**2)
     assert far.item() == pytest.approx(0.5 * 0.8**2)
 

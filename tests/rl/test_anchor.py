@@ -97,7 +97,9 @@ def test_fisher_of_softmax_regression_has_its_closed_form() -> None:
     model = _Softmax(tokens)
     chance = model.base_model.lora_B["default"].weight.detach().softmax(0)  # column x: p(y | x)
     draws = torch.Generator().manual_seed(0)
-    rows = [([x, int(y)], 1) for x in range(tokens) for y in torch.multinomial(chance[:, x], 4000, True, generator=draws)]
+    rows = [
+        ([x, int(y)], 1) for x in range(tokens) for y in torch.multinomial(chance[:, x], 4000, True, generator=draws)
+    ]
     fisher = fisher_information(model, rows, 0, batch=1000)["base_model.lora_B.default.weight"]
     # E[(1[y = k] - p_k)^2] = p_k (1 - p_k), and each x is one of `tokens` equally frequent ones.
     torch.testing.assert_close(fisher, chance * (1 - chance) / tokens, rtol=0.08, atol=2e-3)
@@ -125,7 +127,9 @@ def test_penalty_and_pull_agree_and_the_pull_is_bounded(policy: PeftModel) -> No
 def test_an_older_anchor_counts_less_and_the_centre_is_the_new_one(policy: PeftModel, tmp_path: Path) -> None:
     names = adapter_parameters(policy)
     new = anchor_here(policy, {name: torch.full_like(p, 1.0) for name, p in names.items()})
-    old = Anchor({name: torch.full_like(p, 2.0) for name, p in names.items()}, {n: torch.zeros_like(p) for n, p in names.items()})
+    old = Anchor(
+        {name: torch.full_like(p, 2.0) for name, p in names.items()}, {n: torch.zeros_like(p) for n, p in names.items()}
+    )
     merged = new.merged(old, decay=0.5)
     merged.save(tmp_path / "anchor.safetensors")
     loaded = load_anchor(tmp_path / "anchor.safetensors")

@@ -1,4 +1,4 @@
-"""PPO on a tiny model: it learns, it resumes as if it had never stopped, and TRL keeps the contract that it rests on."""
+"""PPO on a tiny model: it learns, it resumes as if it had never stopped, and TRL keeps its side of the contract."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ from rl.rollout import EngineRollouts
 from rl.settings import PPOSettings
 
 SETTINGS = PPOSettings(
-    updates=4, episodes=16, minibatch=8, epochs=2, max_tokens=12, rank=4, learning_rate=3e-3, value_warmup=1, save_every=1
+    updates=4,
+    episodes=16,
+    minibatch=8,
+    epochs=2,
+    max_tokens=12,
+    rank=4,
+    learning_rate=3e-3,
+    value_warmup=1,
+    save_every=1,
 )
 PROMPTS = [[{"role": "user", "content": text}] for text in ("Where?", "When does it come?", "Two plus three?", "Hi")]
 
@@ -144,4 +152,6 @@ def test_a_rollout_carries_token_level_advantages_values_and_returns(tiny_base: 
         assert batch[name].shape == shape, name
     mask = batch["completion_mask"].bool()
     assert abs(batch["advantages"][mask].mean().item()) < 1e-5
-    torch.testing.assert_close(batch["sampling_per_token_logps"][mask], batch["old_per_token_logps"][mask], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        batch["sampling_per_token_logps"][mask], batch["old_per_token_logps"][mask], atol=1e-4, rtol=0
+    )

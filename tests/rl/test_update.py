@@ -40,7 +40,15 @@ def knobs(tmp_path: Path) -> Knobs:
     return Knobs(
         reward=RewardSettings(heads=2, hidden=8, epochs=10, context=96),
         ppo=PPOSettings(
-            updates=2, episodes=8, minibatch=4, epochs=1, max_tokens=8, prompt_tokens=64, rank=2, value_warmup=0, save_every=1
+            updates=2,
+            episodes=8,
+            minibatch=4,
+            epochs=1,
+            max_tokens=8,
+            prompt_tokens=64,
+            rank=2,
+            value_warmup=0,
+            save_every=1,
         ),
         anchor=AnchorSettings(samples=8, batch=4),
         gate=GateSettings(win_prompts=8, skill_items=4),
@@ -115,9 +123,7 @@ def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny
 def test_a_candidate_that_passes_serves_and_the_next_one_starts_from_it(
     store: Store, tiny_base: Base, knobs: Knobs
 ) -> None:
-    lenient = replace(
-        knobs, gate=replace(knobs.gate, min_win_rate=-1.0, max_length=1e9, min_length=0.0, max_kl=1e9)
-    )
+    lenient = replace(knobs, gate=replace(knobs.gate, min_win_rate=-1.0, max_length=1e9, min_length=0.0, max_kl=1e9))
     first = run_update(store, tiny_base, lenient)
     assert first.verdict == "promoted", [check for check in first.checks if not check.passed]
     with store.session() as session:
@@ -170,7 +176,9 @@ def test_killed_in_training_it_goes_on_at_the_last_checkpoint(
     long = replace(knobs, ppo=replace(knobs.ppo, updates=24))
     arguments = [str(store.home), str(tiny_folder), json.dumps(asdict(long))]
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, *arguments], cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"}
+        [sys.executable, "-c", KILLED, *arguments],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     work = store.home / "updates/1/train.tmp"
     deadline = time.monotonic() + 90
@@ -189,7 +197,9 @@ def test_killed_in_training_it_goes_on_at_the_last_checkpoint(
     assert (rows[0], rows[-1]) == (2, 24 * 2)
 
 
-def test_nothing_to_do_is_said_and_leaves_no_update(store: Store, tiny_base: Base, knobs: Knobs, tmp_path: Path) -> None:
+def test_nothing_to_do_is_said_and_leaves_no_update(
+    store: Store, tiny_base: Base, knobs: Knobs, tmp_path: Path
+) -> None:
     picky = replace(knobs, update=replace(knobs.update, min_ratings=1000))
     report = run_update(store, tiny_base, picky)
     assert (report.verdict, report.update) == ("nothing", None)
