@@ -121,7 +121,7 @@ class Engine:
         if adapter is not None:
             check_adapter(adapter, self.base)
         prepared = self._bank.prepare(version, adapter)
-        with self._stepping, self._gate:
+        with self._gate:
             old = self._versions.get(version)
             if old is not None and any(request.version is old for request in self._all()):
                 raise Problem(f"Requests still use version {version}.", hint="Wait for them, or use another name.")
@@ -343,6 +343,8 @@ class Engine:
             if request not in self._rows:
                 continue
             row = self._rows.index(request)
+            if request.stream.failed:
+                self._cache.clear(row)
             if row < self._ready:
                 self._ready -= 1
                 self._move(self._ready, row)
@@ -350,8 +352,6 @@ class Engine:
             self._move(len(self._rows) - 1, row)
             self._rows.pop()
             self._rearranged = True
-            if request.stream.failed:
-                self._cache.clear(len(self._rows))
         if self._rearranged and not self._rows:
             self._arrange()  # hold no adapter while idle
 
@@ -363,6 +363,7 @@ class Engine:
     # Requests' making; the gate is held
 
     def _all(self) -> Iterable[Request]:
+        """Every request not yet over. Rows change during a step, yet a living one is never out of the list."""
         return [*self._rows, *self._waiting, *self._bulk]
 
     def _find(self, version: str) -> Version:

@@ -1,7 +1,7 @@
 """Several LoRA adapters in one batch, each row its own, at the price of one.
 
-The adapters in use stand side by side: with A = [A1; A2; ...] and B = [B1, B2, ...], a row's low-rank state x Aᵀ is
-multiplied by a mask that keeps its own adapter's ranks before it meets Bᵀ. Two matrix products a module, however many
+The adapters in use stand side by side: with A = [A1; A2; ...] and B = [B1, B2, ...], a row's low-rank state x Aᵀ keeps
+only its own adapter's ranks, the others are zeroed, before it meets Bᵀ. Two matrix products a module, however many
 adapters share the batch. The scale alpha / rank is folded into B.
 """
 
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lm.adapters import Adapter, dimensions
+from problems import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class RowChoice:
     """Which adapter each row of the coming forward uses, shared by every module."""
 
     active: bool = False  # whether any row uses an adapter
-    mask: Tensor | None = None  # [rows, 1, ranks]; None when all rows use the one adapter that is there
+    foreign: Tensor | None = None  # [rows, 1, ranks], true at other rows' ranks; None when all rows use the one adapter
 
 
 class RowLora(nn.Module):
@@ -53,8 +54,9 @@ class RowLora(nn.Module):
         if self.a is None or self.b is None or not self.choice.active:
             return out
         low = F.linear(x, self.a)
-        if self.choice.mask is not None:
-            low = low * self.choice.mask
+        if self.choice.foreign is not None:
+            # Filled, not multiplied: an adapter that overflows in its own rows must not reach the others as inf times 0.
+            low = low.masked_fill_(self.choice.foreign, 0)
         return out + F.linear(low, self.b)
 
 
@@ -67,19 +69,26 @@ class AdapterBank:
         self._wrapped: dict[str, RowLora] = {}
         self._standing: tuple[Version, ...] = ()
         self._uses: list[bool] = []
-        self._mask: Tensor | None = None
+        self._foreign: Tensor | None = None
 
     def prepare(self, name: str, adapter: Adapter | None) -> Version:
-        """A copy of `adapter` ready to run; may be called from any thread, touches nothing that runs."""
+        """A copy of `adapter` ready to run; may be called from any thread, touches nothing that runs.
+
+        Raises:
+            Problem: its numbers do not fit in the model's number format.
+        """
         if adapter is None:
             return Version(name, 0, {})
         scale, weights = adapter.alpha / adapter.rank, {}
         for path, (a, b) in adapter.weights.items():
             at = self._weight(path)
-            weights[path] = (
+            ours = (
                 a.detach().to(at.device, at.dtype, copy=True),
                 (b.detach().to(at.device, torch.float32) * scale).to(at.dtype),
             )
+            if not all(bool(torch.isfinite(half).all()) for half in ours):
+                raise Problem(f"The adapter's numbers at {path} are too large to serve.", hint="Its training diverged.")
+            weights[path] = ours
         return Version(name, adapter.rank, weights)
 
     def activate(self, rows: Sequence[Version]) -> None:
@@ -88,18 +97,18 @@ class AdapterBank:
         if distinct != self._standing:
             self._stand(distinct)
         self._uses = [bool(version.weights) for version in rows]
-        self._mask = None
+        self._foreign = None
         if len(distinct) > 1 or (distinct and not all(self._uses)):
             kept = {version: index for index, version in enumerate(distinct)}
             owner = torch.tensor([index for version, index in kept.items() for _ in range(version.rank)])
             mine = torch.tensor([kept.get(version, -1) for version in rows])
             at = self._weight(next(iter(distinct[0].weights)))
-            self._mask = (mine[:, None] == owner[None, :]).to(at.device, at.dtype).unsqueeze(1)
+            self._foreign = (mine[:, None] != owner[None, :]).to(at.device).unsqueeze(1)
 
     def select(self, first: int, last: int) -> None:
         """Announce a forward of rows `first` to `last` (exclusive) of the batch set by `activate`."""
         self._choice.active = any(self._uses[first:last])
-        self._choice.mask = None if self._mask is None else self._mask[first:last]
+        self._choice.foreign = None if self._foreign is None else self._foreign[first:last]
 
     def _stand(self, versions: tuple[Version, ...]) -> None:
         for path in {path for version in versions for path in version.weights} - self._wrapped.keys():

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from lm.settings import Sampling
 
-LIKELIEST = 64  # tokens looked at before the whole vocabulary is sorted for top-p
+LIKELIEST = 64  # tokens sorted first for top-p; nearly always enough
+WIDER = 8  # how many times more where they were not
 
 
 class SamplingPlan:
@@ -88,14 +89,15 @@ def _invert(weights: Tensor, uniforms: Tensor) -> Tensor:
     whole = sums[:, -1:]
     # Rounding may lift the threshold to the whole, which no sum passes; the last weight above zero is meant then.
     threshold = torch.minimum(uniforms[:, None] * whole, torch.nextafter(whole, torch.zeros_like(whole)))
-    return torch.searchsorted(sums, threshold, right=True)[:, 0]
+    # Past the end only where the weights are NaN, which the caller sees in the log-probability.
+    return torch.searchsorted(sums, threshold, right=True)[:, 0].clamp_max_(weights.shape[1] - 1)
 
 
 def _draw_cut(scaled: Tensor, total: Tensor, top_k: Tensor, top_p: Tensor, uniforms: Tensor, width: int) -> Tensor:
     """Draw after top-k, then top-p over what top-k left (Holtzman et al. 2019, arXiv:1904.09751).
 
-    Only the `width` likeliest tokens are sorted; rows whose top-p reaches further go again with the whole vocabulary,
-    so the result is that of a full sort.
+    Only the `width` likeliest tokens are sorted; rows whose top-p reaches further go again with more, so the result is
+    that of a full sort.
     """
     width = min(width, scaled.shape[1])
     values, order = scaled.topk(width, dim=-1)
@@ -113,7 +115,5 @@ def _draw_cut(scaled: Tensor, total: Tensor, top_k: Tensor, top_p: Tensor, unifo
         short = (~limited[:, 0]) & (sums[:, -1] < share[:, 0])
         rows = short.nonzero()[:, 0]
         if len(rows):
-            tokens[rows] = _draw_cut(
-                scaled[rows], total[rows], top_k[rows], top_p[rows], uniforms[rows], scaled.shape[1]
-            )
+            tokens[rows] = _draw_cut(scaled[rows], total[rows], top_k[rows], top_p[rows], uniforms[rows], width * WIDER)
     return tokens

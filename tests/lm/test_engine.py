@@ -350,17 +350,29 @@ def test_an_error_in_the_model_fails_the_batch_and_the_engine_goes_on(
     assert completion.token_ids == greedy_alone(tiny_base.model, PROMPTS[3], 12)
 
 
-def test_nan_strikes_one_row_and_leaves_nothing_behind(tiny_base: Base, make_adapter: MakeAdapter) -> None:
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(top_p=0.9), Sampling(temperature=1.0)])
+def test_nan_strikes_one_row_and_leaves_nothing_behind(
+    tiny_base: Base, make_adapter: MakeAdapter, sampling: Sampling
+) -> None:
     engine = Engine(tiny_base, EngineSettings(slots=2))
     # Finite, so that it is admitted, yet it overflows as soon as it runs.
     engine.install("1", make_adapter(scale=1e25))
-    good, bad = engine.submit(PROMPTS[1], GREEDY), engine.submit(PROMPTS[2], GREEDY, "1")
+    bad, good = engine.submit(PROMPTS[5], sampling, "1"), engine.submit(PROMPTS[1], GREEDY)
     drain(engine)
     with pytest.raises(Problem, match="NaN"):
         _ = bad.completion
     expected = [greedy_alone(tiny_base.model, PROMPTS[index], 12) for index in (1, 2)]
-    assert good.completion.token_ids == expected[0]
+    assert good.completion.token_ids == expected[0], "it moved into the slot that held NaN"
     assert [c.token_ids for c in engine.generate([PROMPTS[1], PROMPTS[2]], GREEDY)] == expected
+
+
+def test_installing_does_not_wait_for_a_busy_engine(running: Engine, make_adapter: MakeAdapter) -> None:
+    stream = running.submit(PROMPTS[0], Sampling(max_tokens=500, ignore_eos=True))
+    next(pieces := iter(stream))
+    for version in range(1, 6):
+        running.install(str(version), make_adapter(seed=version))
+    assert not stream.done
+    pieces.close()  # type: ignore[attr-defined]
 
 
 def test_blocking_streams_of_an_own_thread(tiny_base: Base, running: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,19 @@ from lm.settings import EngineSettings, Sampling
 from lm.twin import pick_positions, twin, unwindowed
 from problems import Problem
 
-SMALL = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "eos_token_id": 1}
-LLAMA_LIKE = SMALL | {"intermediate_size": 64, "num_key_value_heads": 2, "head_dim": 8, "initializer_range": 0.2}
+SMALL: dict[str, Any] = {
+    "vocab_size": 320,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "eos_token_id": 1,
+}
+LLAMA_LIKE: dict[str, Any] = SMALL | {
+    "intermediate_size": 64,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "initializer_range": 0.2,
+}
 
 
 def small(config: Config, tiny_base: Base) -> Base:
