@@ -55,7 +55,7 @@ class RowLora(nn.Module):
             return out
         low = F.linear(x, self.a)
         if self.choice.foreign is not None:
-            # Filled, not multiplied: an adapter that overflows in its own rows must not reach the others as inf times 0.
+            # Filled, not multiplied: what overflows in one adapter must not reach other rows as infinity times 0.
             low = low.masked_fill_(self.choice.foreign, 0)
         return out + F.linear(low, self.b)
 
