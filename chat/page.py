@@ -39,7 +39,7 @@ def _mount(app: FastAPI, service: Service, settings: ChatSettings) -> None:
     # Gradio sums up its last thousand events anew after every event, for a page that is off here.
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(sys.maxsize)
     with gr.Blocks(title=settings.title, analytics_enabled=False, fill_height=True) as page:
-        parts = lay_out(settings.title)
+        parts = lay_out(settings.title, settings.examples)
         _tie(page, parts, service, settings)
     page.max_threads = THREADS
     page.queue(default_concurrency_limit=None, api_open=False)
@@ -78,6 +78,7 @@ def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings
     page.load(opinions.start, None, **common)
     box.submit(turns.send, [box, chat], **answer)
     parts.two.click(turns.send_for_two, [box, chat], **answer)
+    chat.example_select(turns.send_example, [chat], **answer)
     chat.retry(turns.retry, [chat], **answer)
     chat.edit(turns.edit, [chat], **answer)
     box.stop(turns.stop, None, None, queue=False, api_visibility="private")
@@ -93,5 +94,5 @@ def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings
     parts.talks.input(opinions.open, [parts.talks], trigger_mode="always_last", **common)
     parts.new.click(opinions.open, [gr.State(None)], **common)
     parts.menu.click(None, js=TOGGLE_SIDE)
-    for each in (parts.talks.input, parts.new.click):
+    for each in (parts.talks.input, parts.new.click, parts.scrim.click):
         each(None, js=CLOSE_SIDE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio as gr
@@ -13,6 +14,7 @@ class Parts:
     """Every component that a handler reads or changes."""
 
     menu: gr.Button
+    scrim: gr.Button  # beside the opened list on a narrow page: closes it
     new: gr.Button
     talks: gr.Radio  # the conversations of this person; its value is the open one's id
     chat: gr.Chatbot
@@ -32,8 +34,8 @@ class Parts:
     two: gr.Button
 
 
-def lay_out(title: str) -> Parts:
-    """Lay the page out in the Blocks that are open."""
+def lay_out(title: str, examples: Sequence[str]) -> Parts:
+    """Lay the page out in the Blocks that are open; `examples` can be picked in an empty conversation."""
     with gr.Row(elem_id="house"):
         with gr.Column(elem_id="side"):
             gr.HTML(f"{html.escape(title)}<small>learns from what you rate</small>", elem_id="brand", padding=False)
@@ -41,6 +43,7 @@ def lay_out(title: str) -> Parts:
             talks = gr.Radio([], label="Conversations", elem_id="talks", container=True)
         with gr.Column(elem_id="main"):
             menu = gr.Button("☰ Conversations", elem_id="menu")
+            scrim = gr.Button("Close the conversations", elem_id="scrim")
             chat = gr.Chatbot(
                 elem_id="chat",
                 show_label=False,
@@ -51,6 +54,7 @@ def lay_out(title: str) -> Parts:
                 editable="user",
                 feedback_options=("Like", "Dislike"),
                 allow_tags=False,
+                examples=[{"text": each} for each in examples],
                 placeholder="## What can I do for you?\nRate an answer, and the model learns from it.",
             )
             with gr.Row(elem_id="pair", visible=False) as pair:
@@ -97,6 +101,7 @@ def lay_out(title: str) -> Parts:
                 )
     return Parts(
         menu=menu,
+        scrim=scrim,
         new=new,
         talks=talks,
         chat=chat,

@@ -13,6 +13,12 @@ class ChatSettings:
     port: int = 7860  # port to listen on
     title: str = "Ratchet"  # the name on the page
     pair_share: float = 0.2  # share of turns on the page answered twice, side by side, to be compared
+    examples: tuple[str, ...] = (  # messages offered in an empty conversation
+        "What is 12 + 8?",
+        "Translate into Chinese: I bought a blue umbrella.",
+        "Summarise in one sentence: On Saturday Greta won a prize in Berlin for a film. The neighbours were happy.",
+        "Order 2622: shipped on Saturday, goes to Leeds. Where does order 2622 go?",
+    )
     poll_seconds: float = 1.0  # how often the running server looks in the store for what serves
     retry_seconds: float = 30.0  # how long a version that could not be loaded is left alone before another try
     loaded_versions: int = 4  # versions kept in memory beside the one that serves

@@ -58,7 +58,7 @@ CSS = """
 
 #main { min-width: 0 !important; height: 100dvh; gap: 0; flex-wrap: nowrap; align-items: center; }
 #main > * { width: 100%; max-width: 800px; flex: none !important; }
-#menu { display: none; }
+#menu, #scrim { display: none; }
 #main > #chat {
   flex: 1 1 0 !important; height: auto !important; min-height: 0; border: 0; background: none; box-shadow: none;
   overflow: hidden !important;
@@ -78,14 +78,18 @@ CSS = """
 #chat .message-buttons .icon-button:hover { background: var(--own); }
 #chat [aria-label^=Like] { order: 1; }
 #chat [aria-label^=Dislike] { order: 2; }
-#chat .message-buttons-left { margin-left: -8px; padding-left: 0; }
+#chat .message-buttons-left { margin-left: -2px; padding-left: 0; }
+#chat .message-buttons-left .icon-button-wrapper { margin-left: 0; }
+#chat .message-buttons-right .icon-button-wrapper { margin-right: 0; }
 #chat .message-buttons *::after, #chat .message-buttons *::before { display: none; }
 #chat .top-panel { display: none; }
+#chat .example { border: 1px solid var(--line); border-radius: 14px; background: var(--raise); }
+#chat .example:hover { border-color: var(--accent); }
 #chat .placeholder-content { text-align: center; }
 #chat .placeholder-content h2 { font-size: 25px; font-weight: 600; letter-spacing: -.02em; margin-bottom: 6px; }
 #chat .placeholder-content p { color: var(--soft); font-size: 15px; }
 
-#pair { padding: 4px 20px 0; gap: 12px; align-items: stretch; overflow-y: auto; max-height: 56dvh; }
+#pair { padding: 4px 20px 0; gap: 12px; align-items: stretch; overflow-y: auto; }
 #pair .half {
   background: var(--raise); border: 1px solid var(--line); border-radius: 14px; padding: 12px 16px 14px; gap: 4px;
   min-width: 0 !important; flex: 1 1 0 !important;
@@ -98,6 +102,12 @@ CSS = """
   background: var(--raise); border: 1px solid var(--line); color: var(--ink); min-width: 0 !important; flex: 1 1 auto;
 }
 #verdict button:hover, #details button:hover { border-color: var(--accent); color: var(--accent); }
+
+/* A pair stands where the answer would: under the question, not at the foot of the page. */
+#main:has(#pair) > #chat { flex: 0 100 auto !important; min-height: 96px; }
+#main:has(#pair) #chat .bubble-wrap { padding-bottom: 0; }
+#main > #pair { flex: 0 1 auto !important; min-height: 0; }
+#main:has(#pair) > #status { margin-top: auto; }
 
 #details {
   margin: 2px 20px 12px; width: calc(100% - 40px); max-width: 760px; padding: 14px 16px; gap: 10px; overflow: visible;
@@ -122,6 +132,7 @@ CSS = """
 
 #status { padding: 4px 20px 8px; min-height: 32px; border: 0; background: none; }
 #status .prose { font-size: 13px; line-height: 1.5; color: var(--soft); }
+#status .plain { color: var(--soft); }
 #status .thanks { color: var(--accent); }
 
 #composer { padding: 0 20px; gap: 0; }
@@ -156,11 +167,15 @@ footer { display: none !important; }
     display: inline-flex; align-self: flex-start; width: auto; margin: 8px 0 0 10px; background: none; border: 0;
     box-shadow: none; color: var(--ink); font-size: 15px; font-weight: 600; min-height: 40px; padding: 0 12px;
   }
+  #house.side-open #scrim {
+    display: block; position: fixed; z-index: 20; inset: 0; max-width: none; background: #0004; color: transparent;
+    border: 0; border-radius: 0;
+  }
   #chat .bubble-wrap { padding: 10px 14px 4px; }
   #pair, #verdict, #status, #composer, #under { padding-left: 14px; padding-right: 14px; }
   #details { margin-left: 14px; margin-right: 14px; width: calc(100% - 28px); max-height: 48dvh; overflow-y: auto; }
-  #pair { flex-direction: column; max-height: 52dvh; flex-wrap: nowrap; }
-  #pair .half { flex: none !important; }
+  #pair { flex-direction: column; flex-wrap: nowrap; }
+  #pair .half { flex: none !important; width: 100%; }
   #verdict { flex-wrap: wrap; }
   #verdict button { flex: 1 1 40%; }
   #note { display: none; }

@@ -56,6 +56,11 @@ class Turns:
         async for step in self._say(text, history, request, two):
             yield step
 
+    async def send_example(self, history: list[Shown], data: gr.SelectData, request: gr.Request) -> AsyncIterator[Step]:
+        """A message picked from those that an empty conversation offers."""
+        async for step in self.send(data.value["text"], history, request):
+            yield step
+
     async def send_for_two(self, text: str, history: list[Shown], request: gr.Request) -> AsyncIterator[Step]:
         """A new message answered twice; without one, the last message is answered twice anew."""
         if text.strip():

@@ -51,6 +51,22 @@ def test_a_store_of_another_base_is_refused(tmp_path: Path, tiny_base: Base) -> 
     store.close()
 
 
+async def test_what_nobody_foresaw_says_nothing_of_the_inside(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> list[str]:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(app.state.service.watcher, "models", fail)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        response = await client.get("/v1/models")
+    assert response.status_code == 500
+    assert response.json()["error"]["type"] == "server_error"
+    assert "secret" not in response.text
+    assert "secret" in caplog.text
+
+
 async def test_a_full_queue_says_when_to_come_back(store: Store, tiny_base: Base) -> None:
     engine = Engine(tiny_base, EngineSettings(slots=1, queue=1, context=512))
     app = build_app(store, engine, tiny_base, ChatSettings(), SAMPLING)

@@ -21,10 +21,10 @@ from store.schema import Generation
 
 from .conftest import Running, last_generation, running_chat, until
 
-ARGUMENTS = (
-    "--headless --no-sandbox --disable-dev-shm-usage --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-).split()
+ARGUMENTS = [
+    *("--headless", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
 WIDE, NARROW = {"width": 1280, "height": 820}, {"width": 390, "height": 844}
 
 
@@ -157,6 +157,13 @@ def test_conversations_are_listed_and_opened(page: Page, running: Running) -> No
         assert len(conversations_of(session, me(page))) == 2
 
 
+def test_an_example_is_sent_as_it_stands(page: Page, running: Running) -> None:
+    page.locator("#chat").get_by_text("What is 12 + 8?").click()
+    answered(page)
+    kept = until(lambda: last_generation(running.store, me(page)))
+    assert kept.messages == [{"role": "user", "content": "What is 12 + 8?"}]
+
+
 def test_everybody_sees_their_own(page: Page, narrow: Page) -> None:
     say(page, "My secret")
     narrow.reload()
@@ -231,6 +238,9 @@ def test_a_narrow_page_fits(narrow: Page, running: Running) -> None:
     expect(narrow.locator("#new-chat")).not_to_be_in_viewport()
     narrow.click("#menu")
     expect(narrow.locator("#new-chat")).to_be_in_viewport()
+    narrow.click("#scrim", position={"x": 360, "y": 400})
+    expect(narrow.locator("#new-chat")).not_to_be_in_viewport()
+    narrow.click("#menu")
     narrow.click("#new-chat")
     expect(narrow.locator("#new-chat")).not_to_be_in_viewport()
     narrow.fill("#box textarea", "Two, please")
