@@ -55,7 +55,7 @@ class SlotCache(Cache):
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` tokens of one slot onto another."""
         for states in (self._keys, self._values):
-            if states is not None:
+            if states is not None and length:  # a slot that holds nothing yet may not have its memory yet either
                 states[:, target, :length] = states[:, source, :length]
 
     def clear(self, slot: int) -> None:

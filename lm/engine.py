@@ -230,13 +230,12 @@ class Engine:
     def _sweep(self) -> None:
         """Drop what its caller has cancelled, running or waiting."""
         gone = [request for request in self._rows if request.stream.cancelled]
-        for line in (self._waiting, self._bulk):
-            if any(request.stream.cancelled for request in line):
-                with self._gate:
-                    gone += [request for request in line if request.stream.cancelled]
-                    kept = [request for request in line if not request.stream.cancelled]
-                    line.clear()
-                    line.extend(kept)
+        with self._gate:
+            for line in (self._waiting, self._bulk):
+                dropped = [request for request in line if request.stream.cancelled]
+                for request in dropped:
+                    line.remove(request)
+                gone += dropped
         for request in gone:
             request.close("cancelled")
         self._leave(gone)

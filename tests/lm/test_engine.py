@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import threading
 import time
 import weakref
@@ -412,6 +413,39 @@ def test_prompts_in_bulk_leave_room_for_streams(running: Engine) -> None:
     list(running.submit(PROMPTS[1], GREEDY))
     assert not done.is_set(), "the stream did not wait for the bulk"
     worker.join()
+
+
+def test_many_callers_at_once(tiny_base: Base, running: Engine, make_adapter: MakeAdapter) -> None:
+    expected = [greedy_alone(tiny_base.model, prompt, 12) for prompt in PROMPTS]
+    wrong: list[str] = []
+
+    def call(caller: int) -> None:
+        draws = random.Random(caller)
+        for turn in range(12):
+            index = draws.randrange(len(PROMPTS))
+            if draws.random() < 0.2:
+                running.install(f"{caller}-{turn}", make_adapter(seed=turn))
+                stream = running.submit(PROMPTS[index], GREEDY, f"{caller}-{turn}")
+                running.remove(f"{caller}-{turn}")
+                list(stream)
+                continue
+            stream = running.submit(PROMPTS[index], GREEDY)
+            if draws.random() < 0.3:
+                stream.cancel()
+            tokens = [token for delta in stream for token in delta.token_ids]
+            if tokens != expected[index][: len(tokens)] or (len(tokens) < 12) != (
+                stream.completion.finish_reason == "cancelled"
+            ):
+                wrong.append(f"{caller} {turn} {tokens}")
+
+    callers = [threading.Thread(target=call, args=(caller,)) for caller in range(6)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+        assert not caller.is_alive()
+    assert wrong == []
+    assert running.versions() == ["0"]
 
 
 def test_progress_counts_every_answer(engine: Engine) -> None:

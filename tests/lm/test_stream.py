@@ -78,6 +78,16 @@ async def test_closing_an_async_reader_cancels() -> None:
     assert stream.cancelled
 
 
+async def test_leaving_an_async_loop_cancels() -> None:
+    stream = Stream("0")
+    stream.push(word("a"))
+    async for _ in stream:
+        break
+    for _ in range(3):  # the event loop closes what was left behind
+        await asyncio.sleep(0)
+    assert stream.cancelled
+
+
 async def test_a_cancelled_task_cancels_the_request() -> None:
     stream = Stream("0")
 
