@@ -12,7 +12,7 @@ from chat import people
 from chat.history import own_message, pair_under, thumbs, titles, view
 from chat.parts import Parts
 from chat.service import Service
-from chat.shown import Shown, id_of, last_id, note, show, version_name
+from chat.shown import Shown, at_store, id_of, last_id, note, show, version_name
 from problems import Problem
 from store.conversations import path_to
 from store.ratings import count_present, present, rate, withdraw
@@ -42,25 +42,25 @@ class Opinions:
 
     async def reasons(self, chosen: list[str], message_id: str, request: gr.Request) -> Step:
         """Why: any number of tags, replaced as a whole."""
-        return await asyncio.to_thread(self._kept, {"tags": chosen}, message_id, request)
+        return await at_store(self._kept, {"tags": chosen}, message_id, request)
 
     async def words(self, comment: str, correction: str, message_id: str, request: gr.Request) -> Step:
         """A comment, and what a better answer would be; emptied means taken back."""
         opinions = {"comment": comment.strip(), "correction": correction.strip()}
-        step = await asyncio.to_thread(self._kept, opinions, message_id, request)
+        step = await at_store(self._kept, opinions, message_id, request)
         return step | {self.parts.details: gr.Column(visible=False)}
 
     async def judge(self, verdict: str, history: list[Shown], request: gr.Request) -> Step:
         """The verdict on two answers; the chosen one, else the left one, goes on as the conversation."""
-        return await asyncio.to_thread(self._judge, verdict, history, request)
+        return await at_store(self._judge, verdict, history, request)
 
     async def start(self, request: gr.Request) -> Step:
         """What a page shows first: the conversation this person last spoke in."""
-        return await asyncio.to_thread(self._open, None, request)
+        return await at_store(self._open, None, request)
 
     async def open(self, conversation_id: str | None, request: gr.Request) -> Step:
         """Another conversation of this person, as they left it."""
-        return await asyncio.to_thread(self._open, conversation_id or "", request)
+        return await at_store(self._open, conversation_id or "", request)
 
     def _thumb(self, message_id: str, liked: bool | str, request: gr.Request) -> Step:
         parts = self.parts

@@ -71,7 +71,7 @@ def make_server(app: FastAPI, *, ready: Callable[[], None]) -> uvicorn.Server:
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=3,  # an open page never hangs up by itself
         proxy_headers=False,  # X-Forwarded-* of strangers is not believed
     )
     return _Server(config, ready)

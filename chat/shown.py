@@ -6,14 +6,26 @@ itself: never a position in a list, which another tab or a new answer would move
 
 from __future__ import annotations
 
+import asyncio
 import html
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import gradio as gr
 
 from problems import Problem
 from store.schema import Message
 
 Shown = dict[str, Any]
+T = TypeVar("T")
+
+
+async def at_store(work: Callable[..., T], *arguments: Any) -> T:
+    """Do something with the store away from the event loop; a Problem is told to the person at the page."""
+    try:
+        return await asyncio.to_thread(work, *arguments)
+    except Problem as problem:
+        raise gr.Error(f"{problem} {problem.hint}".strip(), title="Not done", print_exception=False) from problem
 
 
 def show(path: Sequence[Message]) -> list[Shown]:

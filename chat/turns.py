@@ -16,7 +16,7 @@ from chat import people
 from chat.history import own_message, pair_under, thumbs, titles
 from chat.parts import Parts
 from chat.service import Answer, Reply, Service, Turn
-from chat.shown import Shown, id_of, last_id, note, piece, show, version_name
+from chat.shown import Shown, at_store, id_of, last_id, note, piece, show, version_name
 from lm.settings import Sampling
 from problems import Problem
 from store.conversations import add_message, new_conversation, path_to
@@ -89,7 +89,7 @@ class Turns:
                 new = add_message(session, old.conversation_id, old.parent_id, "user", text)
                 return self._asked(session, person.id, new)
 
-        async for step in self._answer_or_explain(await asyncio.to_thread(write), request, two=False, text=""):
+        async for step in self._answer_or_explain(await at_store(write), request, two=False, text=""):
             yield step
 
     def stop(self, request: gr.Request) -> None:
@@ -114,7 +114,7 @@ class Turns:
                     conversation_id, parent_id = above.conversation_id, pair.left.id if pair else above.id
                 return self._asked(session, person.id, add_message(session, conversation_id, parent_id, "user", text))
 
-        async for step in self._answer_or_explain(await asyncio.to_thread(write), request, two, text):
+        async for step in self._answer_or_explain(await at_store(write), request, two, text):
             yield step
 
     async def _again(self, message_id: str, request: gr.Request, two: bool) -> AsyncIterator[Step]:
@@ -123,7 +123,7 @@ class Turns:
                 person = people.of_page(session, request)
                 return self._asked(session, person.id, own_message(session, person.id, message_id))
 
-        async for step in self._answer_or_explain(await asyncio.to_thread(read), request, two, text=""):
+        async for step in self._answer_or_explain(await at_store(read), request, two, text=""):
             yield step
 
     def _asked(self, session: Any, person_id: str, message: Message) -> Asked:

@@ -15,6 +15,8 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from sqlalchemy import select
+
 from lm.adapters import adapter_hash, read_adapter
 from lm.engine import Engine
 from lm.loading import Base
@@ -23,7 +25,7 @@ from lm.stream import Stream
 from problems import Problem
 from store.database import Store
 from store.schema import Version
-from store.versions import list_versions, serving
+from store.versions import serving
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +84,7 @@ class Watcher:
     def first_look(self) -> None:
         """Load what serves, before the first request; a version that cannot be loaded gives way to its parents."""
         with self._store.session(reading=True) as session:
-            rows = {row.id: (row.parent_id, row.adapter, row.adapter_hash) for row in list_versions(session)}
+            rows = {row.id: (row.parent_id, row.adapter, row.adapter_hash) for row in session.scalars(select(Version))}
             wanted: int | None = serving(session).id
         while wanted:
             parent, adapter, digest = rows[wanted]
@@ -97,11 +99,14 @@ class Watcher:
         with self._store.session(reading=True) as session:
             row = serving(session)
             wanted = (row.id, row.adapter, row.adapter_hash)
-            trials = [(v.id, v.adapter, v.adapter_hash) for v in list_versions(session) if v.status == "canary"]
+            trial = session.execute(
+                select(Version.id, Version.adapter, Version.adapter_hash)
+                .where(Version.status == "canary")
+                .order_by(Version.id.desc())
+            ).first()
         if wanted[0] != self.serving.id and self._load(*wanted):
             self._flip(wanted[0])
-        trial = trials[-1] if trials and trials[-1][0] != self.serving.id else None
-        self.canary = self._held.get(trial[0]) if trial and self._load(*trial) else None
+        self.canary = self._held.get(trial.id) if trial and self._load(*trial) else None
 
     def submit(self, model: str, prompt_ids: list[int], sampling: Sampling) -> tuple[Stream, Loaded]:
         """Start an answer by the version that `model` names; blocks while that version is read from disk.
@@ -123,7 +128,7 @@ class Watcher:
     def models(self) -> list[str]:
         """The names that can be asked for, the alias first."""
         with self._store.session(reading=True) as session:
-            return [ALIAS, *(f"{ALIAS}@{row.id}" for row in list_versions(session))]
+            return [ALIAS, *(f"{ALIAS}@{each}" for each in session.scalars(select(Version.id).order_by(Version.id)))]
 
     @property
     def running(self) -> bool:

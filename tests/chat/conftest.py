@@ -111,10 +111,21 @@ def last_generation(store: Store, person: str) -> Generation | None:
 
 
 @contextmanager
-def running_chat(home: Path, base: Base, settings: ChatSettings, sampling: Sampling = SAMPLING) -> Iterator[Running]:
-    """Serve a chat in a thread for as long as the block lasts."""
+def running_chat(
+    home: Path, base: Base, settings: ChatSettings, sampling: Sampling = SAMPLING, pause: float = 0.0
+) -> Iterator[Running]:
+    """Serve a chat in a thread for as long as the block lasts; `pause` seconds before each step make a slow model."""
     store = open_store(home)
-    app = build_app(store, Engine(base, ENGINE), base, settings, sampling)
+    engine = Engine(base, ENGINE)
+    if pause:
+        step = engine.step
+
+        def slow_step() -> bool:
+            time.sleep(pause)
+            return step()
+
+        engine.step = slow_step  # type: ignore[method-assign]
+    app = build_app(store, engine, base, settings, sampling)
     up = threading.Event()
     listener = claim("127.0.0.1", 0)
     server = make_server(app, ready=up.set)

@@ -40,6 +40,16 @@ def test_a_foreign_page_writes_nothing(running: Running, method: str, path: str,
     assert "access-control-allow-origin" not in response.headers
 
 
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/upload", "/gradio_api/upload_progress", "/gradio_api/proxy=https://x.hf.space/"]
+)
+def test_what_the_page_does_without_is_closed(running: Running, path: str) -> None:
+    files = {"files": ("a.txt", b"words")}
+    for response in (running.client.get(path), running.client.post(path, files=files)):
+        assert response.status_code == 404
+        assert "content-security-policy" in response.headers
+
+
 def test_own_pages_and_programs_write(running: Running) -> None:
     for headers in ({"Origin": running.url}, {}):
         assert running.client.post("/v1/feedback", json={}, headers=headers).status_code == 400  # let in, then read

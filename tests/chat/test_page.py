@@ -253,7 +253,7 @@ def test_a_narrow_page_fits(narrow: Page, running: Running) -> None:
 
 def test_stopping_and_leaving_keep_what_there_is(browser: Browser, tmp_path: Path, tiny_base: Base) -> None:
     long = Sampling(temperature=1.0, max_tokens=480, ignore_eos=True)
-    with running_chat(tmp_path, tiny_base, ChatSettings(pair_share=0.0), long) as chat:
+    with running_chat(tmp_path, tiny_base, ChatSettings(pair_share=0.0), long, pause=0.03) as chat:
         for page in visit(browser, chat.url, WIDE):
             page.fill("#box textarea", "Tell me a long story")
             page.press("#box textarea", "Enter")
