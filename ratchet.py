@@ -10,6 +10,7 @@ import getpass
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -412,6 +413,8 @@ def simulate(
 
 def main() -> None:
     """Run the command line; every failure ends as one or two sentences and an exit status."""
+    if "--debug" not in sys.argv:
+        warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other, not to the user
     try:
         cli(standalone_mode=False)
     except Problem as problem:

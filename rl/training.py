@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from lm.adapters import Adapter
@@ -96,6 +96,7 @@ def train_policy(
         anchor_strength=settings.strength,
         callbacks=[_Curve(folder / "curve.jsonl", progress)],
     )
+    trainer.remove_callback(PrinterCallback)  # `_Curve` says it in a line that can be read
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     return policy_adapter(trainer.accelerator.unwrap_model(trainer.model)), trainer.state.global_step
 

@@ -76,6 +76,14 @@ def test_prompts_read_piece_by_piece(tiny_base: Base) -> None:
     assert [c.token_ids for c in completions] == [greedy_alone(tiny_base.model, p, 12) for p in PROMPTS]
 
 
+def test_rows_leave_while_others_have_not_been_read_yet(tiny_base: Base) -> None:
+    engine = Engine(tiny_base, EngineSettings(slots=64, prefill=8))
+    prompts = [[6 + k] * 4 for k in range(64)]
+    first = Sampling(temperature=0, max_tokens=2, ignore_eos=True)  # over long before the last prompt's turn
+    completions = engine.generate(prompts, [first, *[GREEDY] * 63])
+    assert [c.token_ids for c in completions[1:]] == [greedy_alone(tiny_base.model, p, 12) for p in prompts[1:]]
+
+
 def test_adapters_side_by_side_equal_peft(
     load_tiny: Callable[[], Base], tiny_base: Base, engine: Engine, make_adapter: MakeAdapter, tmp_path: Path
 ) -> None:
