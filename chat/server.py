@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from problems import Problem
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+GRACE = 10  # seconds that callers of the API have for their answers to end when the server is stopped
 
 
 def claim(host: str, port: int) -> socket.socket:
@@ -49,7 +53,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def serve(app: FastAPI, listener: socket.socket, *, ready: Callable[[str], None] = print) -> None:
-    """Serve until interrupted, on a listener from `claim`.
+    """Serve until interrupted (Ctrl-C ends it well), on a listener from `claim`.
 
     Args:
         ready: called with the URL once requests are answered; prints it by default.
@@ -58,7 +62,7 @@ def serve(app: FastAPI, listener: socket.socket, *, ready: Callable[[str], None]
         Problem: the application did not start; the log says why.
     """
     server = make_server(app, ready=lambda: ready(url_of(listener)))
-    with listener:
+    with listener, contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     if not server.started:
         raise Problem("the server could not start; what it printed above says why")
@@ -68,17 +72,18 @@ def make_server(app: FastAPI, *, ready: Callable[[], None]) -> uvicorn.Server:
     """A server to run in a thread; it ends soon after its `should_exit` is set."""
     config = uvicorn.Config(
         app,
+        http="h11",
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=3,  # an open page never hangs up by itself
+        timeout_graceful_shutdown=GRACE,
         proxy_headers=False,  # X-Forwarded-* of strangers is not believed
     )
     return _Server(config, ready)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, telling when it is up."""
+    """uvicorn's server, telling when it is up, and not waiting for open pages when it ends."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -88,3 +93,10 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for connection in list(self.server_state.connections):
+            scope = connection.scope if isinstance(connection, H11Protocol) else None
+            if scope is not None and scope["path"].startswith("/gradio_api/"):
+                connection.transport.close()  # a page listens for as long as it is open
+        await super().shutdown(sockets)

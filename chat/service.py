@@ -177,6 +177,11 @@ class Service:
             )
             return Answer(generation.id, message.id, reply.loaded.id, completion, seconds)
 
+    @property
+    def under_way(self) -> int:
+        """How many answers are being made."""
+        return len(self._under_way)
+
     async def drain(self) -> None:
         """Cancel the answers under way and wait until each is recorded as far as it got."""
         tasks = [reply.answer for reply in self._under_way]

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
 
+import httpx
 import pytest
 
-from chat.server import claim, url_of
+from chat.server import GRACE, claim, url_of
+from chat.settings import ChatSettings
+from lm.loading import Base
 from problems import Problem
+
+from .conftest import running_chat, until
 
 
 def test_a_taken_port_is_said_before_anything_is_loaded() -> None:
@@ -30,3 +39,24 @@ def test_the_address_opens_in_a_browser() -> None:
     if socket.has_dualstack_ipv6():
         with claim("::1", 0) as six:
             assert url_of(six).startswith("http://[::1]:")
+
+
+def test_stopping_waits_for_answers_but_not_for_open_pages(tmp_path: Path, tiny_base: Base) -> None:
+    answers: list[httpx.Response] = []
+    with ExitStack() as page, running_chat(tmp_path, tiny_base, ChatSettings(), pause=0.02) as chat:
+        listening = httpx.Client(timeout=30)
+        page.enter_context(listening)
+        page.enter_context(listening.stream("GET", f"{chat.url}/gradio_api/heartbeat/tab"))
+
+        def ask() -> None:
+            body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 60, "ignore_eos": True}
+            answers.append(httpx.post(f"{chat.url}/v1/chat/completions", json=body, timeout=30))
+
+        caller = threading.Thread(target=ask)
+        caller.start()
+        until(lambda: chat.service.under_way)
+        stopped = time.monotonic()
+    seconds = time.monotonic() - stopped
+    caller.join()
+    assert answers[0].json()["choices"][0]["finish_reason"] == "length", "the caller had the whole answer"
+    assert seconds < GRACE / 2
