@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
 from problems import Problem
@@ -49,7 +49,8 @@ class Store:
         it. Objects stay readable after the block.
 
         Raises:
-            Problem: the database is busy for longer than 30 seconds, full, read-only or damaged.
+            Problem: the database is busy for longer than 30 seconds, full, read-only or damaged, or cannot hold a value
+                (PostgreSQL: text with NUL).
         """
         with Session(
             self._reader if reading else self.engine, expire_on_commit=False, autoflush=not reading
@@ -59,7 +60,7 @@ class Store:
                 if reading and (session.new or session.dirty or session.deleted):
                     raise TypeError("a reading session cannot write: open it with session()")
                 session.commit()
-            except OperationalError as error:
+            except (OperationalError, DataError) as error:
                 raise _explain(error, self.url) from error
 
     def close(self) -> None:
@@ -181,6 +182,7 @@ def _explain(error: DatabaseError, url: str) -> Problem:
         "readonly": "Give this user the right to write there.",
         "not a database": "Restore the file from a backup, or open another folder with --home.",
         "malformed": "Restore the file from a backup, or open another folder with --home.",
+        "NUL": "Send the text without the NUL character; SQLite could hold it.",
     }
     hint = next((text for word, text in hints.items() if word in reason), "Check the database and its address.")
     return Problem(f"The store at {url} cannot be used: {reason}.", hint=hint)

@@ -40,7 +40,7 @@ def upgrade() -> None:
         "updates",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("algorithm", sa.String(length=32), nullable=False),
-        sa.Column("seed", sa.Integer(), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("settings", sa.JSON(), nullable=False),
         sa.Column("steps", sa.JSON(), nullable=False),
         sa.Column("verdict", sa.String(length=16), nullable=True),
