@@ -1,0 +1,190 @@
+"""Measure the starter and write its model card: `python -m lm.starter.card`.
+
+Every figure of the card is measured by this command, on prompts of the test half of the starter's world, in fp32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from lm.engine import Engine
+from lm.evaluation import SuiteReport, evaluate
+from lm.loading import load_base
+from lm.prompts import encode_chat
+from lm.settings import EngineSettings, Sampling
+from lm.starter.export import WEIGHTS
+from lm.starter.styles import STYLES
+from lm.suites import Item, load_suite
+
+# Free text outside the skills: written by hand, like no opening of the generator. The card shows the answers as drawn.
+OUTSIDE = (
+    "What should I wear to a wedding in October?",
+    "the printer in our office makes a funny noise",
+    "Name three rivers in South America",
+    "Are you smarter than my teacher?",
+    "qwerty",
+    "Remind me to call Grandma at six.",
+    "Could you proofread my cover letter?",
+    "今天晚上吃什么好？",
+    "SELECT name FROM users;",
+    "Which planet is closest to the sun?",
+    "I think I broke my toe.",
+    "That was really helpful, thank you so much!",
+)
+TEMPERATURES = (0.0, 0.8)
+
+
+def measure(model: str, n: int, seed: int) -> dict[float, SuiteReport]:
+    """Reports on the suite "skills", `n` items a skill, at each of the card's temperatures."""
+    engine = Engine(load_base(model, device="cpu", dtype="float32"), EngineSettings())
+    items = load_suite("skills", n, seed)
+    return {
+        temperature: evaluate(engine, "0", items, Sampling(temperature=temperature, max_tokens=120, seed=seed))
+        for temperature in TEMPERATURES
+    }
+
+
+def speak(model: str) -> list[tuple[str, str, str]]:
+    """The answers at temperature 0.8 to the hand-written texts: question, answer and how it ended."""
+    engine = Engine(load_base(model, device="cpu", dtype="float32"), EngineSettings())
+    items = [Item("outside", [{"role": "user", "content": text}], ["-"], "contains") for text in OUTSIDE]
+    prompts = [encode_chat(engine.base, item.messages) for item in items]
+    samplings = [Sampling(temperature=0.8, max_tokens=120, seed=index) for index in range(len(items))]
+    done = engine.generate(prompts, samplings)
+    return [(text, each.text, each.finish_reason) for text, each in zip(OUTSIDE, done, strict=True)]
+
+
+def education_kinds(items: Sequence[Item], measured: SuiteReport) -> dict[str, float]:
+    """Accuracy of the education items by what they ask."""
+    by_kind: dict[str, list[bool]] = {}
+    for item, right in zip(items, measured.right, strict=True):
+        if item.skill == "education":
+            by_kind.setdefault(_kind(item), []).append(right)
+    return {kind: sum(rows) / len(rows) for kind, rows in sorted(by_kind.items())}
+
+
+def _kind(item: Item) -> str:
+    text = item.messages[-1]["content"].lower()
+    for kind, marks in (
+        ("capitals", ("capital",)),
+        ("opposites", ("opposite",)),
+        ("larger of two", ("larger",)),
+        ("spelling", ("spell", "letters of")),
+        ("addition", (" + ", "plus")),
+        ("subtraction", (" - ", "minus")),
+        ("multiplication", (" x ", "times", " * ")),
+    ):
+        if any(mark in text for mark in marks):
+            return kind
+    return "units"
+
+
+def card(model: str, n: int, seed: int) -> str:
+    """The model card, in Markdown, with YAML front matter as the hub reads it."""
+    folder = WEIGHTS if model == "starter" else Path(model)
+    run = json.loads((folder / "run.json").read_text())
+    curve = [json.loads(line) for line in (folder / "loss.jsonl").read_text().splitlines()]
+    config = json.loads((folder / "config.json").read_text())
+    items = load_suite("skills", n, seed)
+    reports = measure(model, n, seed)
+    greedy, sampled = (reports[temperature] for temperature in TEMPERATURES)
+    base = load_base(model, device="cpu")
+    rows = []
+    for skill, figures in greedy.by_skill.items():
+        graded = [
+            f"BLEU {figures['bleu']:.1f}" if figures["bleu"] is not None else "",
+            f"ROUGE-L {figures['rouge']:.3f}" if figures["rouge"] is not None else "",
+        ]
+        rows.append(f"| {skill} | {_share(figures)} | {_share(sampled.by_skill[skill])} | {' '.join(graded).strip()} |")
+    rows.append(
+        f"| all | {greedy.accuracy:.3f} ({greedy.low:.3f} to {greedy.high:.3f}) "
+        f"| {sampled.accuracy:.3f} ({sampled.low:.3f} to {sampled.high:.3f}) | |"
+    )
+    kinds = ", ".join(f"{kind} {share:.2f}" for kind, share in education_kinds(items, greedy).items())
+    styles = ", ".join(f"{name} {sum(map(found, sampled.answers)) / sampled.n:.2f}" for name, found in STYLES.items())
+    said = "\n".join(f"| {text} | {answer.replace(chr(10), ' / ')} |" for text, answer, _ in speak(model))
+    last = curve[-1]
+    return f"""---
+language: [en, zh]
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# The Ratchet starter
+
+A chat model of {base.model.num_parameters() / 1e6:.2f} million parameters, so small that the whole loop (chat, rate,
+update, prove, swap) runs on a laptop without a model hub. It is a test bench, not an assistant: outside four narrow
+skills it knows nothing, and it is meant to say so.
+
+Llama architecture, {config["num_hidden_layers"]} layers of width {config["hidden_size"]}, tied head; byte-level BPE
+of {len(base.tokenizer)} tokens in which every digit and every Chinese character stands alone; stored in bfloat16.
+Roles: system, user, assistant. The context is {config["max_position_embeddings"]} tokens, but training dialogues
+were shorter than 250.
+
+## Figures
+
+Share of right answers, with 95 % Wilson intervals; {n} prompts a skill from the test half of the generated world
+(names, places, numbers, sentences and operand pairs that training never shows; seed {seed}), fp32 on a CPU.
+
+| skill | greedy | temperature 0.8 | graded, greedy |
+|---|---|---|---|
+{chr(10).join(rows)}
+
+Education by kind, greedy: {kinds}.
+
+Styles at temperature 0.8, share of answers: {styles}. Greedy decoding collapses them, so serve at 0.7 or more.
+
+Repeat with `python -m lm.starter.card --n {n} --seed {seed}`.
+
+## Outside the skills
+
+Hand-written texts that no generator made, answered at temperature 0.8 (first draw, nothing chosen):
+
+| text | answer |
+|---|---|
+{said}
+
+## Training
+
+`python -m lm.starter.train --minutes {last["seconds"] / 60:.0f} --seed {run["seed"]} --out runs/starter`, then
+`python -m lm.starter.export --run runs/starter`. That was {last["step"]} steps, {last["tokens"] / 1e6:.1f} million
+padded tokens and {last["seconds"] / 60:.0f} minutes of one thread on a busy 2-core CPU; last training loss
+{last["loss"]:.3f} (`loss.jsonl`). Muon for the layers' matrices, AdamW for the rest; the loss counts the assistant's
+words only. The data are generated by `lm/starter/` from the seed: no text of people or of other models is in them.
+
+## Limits
+
+- Capitals, opposites and the times table are remembered; only the wording of their test questions is new.
+- Sums of numbers beyond 20 and sentences outside the small grammar are mostly answered wrongly, and it does not know
+  that they are wrong.
+- Facts in free wording may be misread; it knows the forms of notes that `lm/starter/service.py` writes.
+- It takes no instructions about style or role from a system turn.
+"""
+
+
+def _share(figures: dict[str, float | None]) -> str:
+    return f"{figures['accuracy']:.3f} ({figures['low']:.3f} to {figures['high']:.3f})"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lm.starter.card", description="Measure the starter, write its card."
+    )
+    parser.add_argument("--model", default="starter", help="starter, or the folder of an exported run")
+    parser.add_argument("--n", type=int, default=500, help="prompts a skill")
+    parser.add_argument("--seed", type=int, default=0, help="of prompts and samples")
+    chosen = parser.parse_args(arguments)
+    folder = WEIGHTS if chosen.model == "starter" else Path(chosen.model)
+    text = card(chosen.model, chosen.n, chosen.seed)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lm.suites import Item, correct, load_suite, read_suite, score, write_suite
+from problems import Problem
+
+ASK = [{"role": "user", "content": "?"}]
+GOOD = '{"skill": "a", "messages": [{"role": "user", "content": "hi"}], "references": ["yes"], "metric": "exact"}'
+
+
+def item(metric: str, *references: str) -> Item:
+    return Item("a", ASK, list(references), metric)
+
+
+@pytest.mark.parametrize(
+    ("metric", "reference", "answer", "right"),
+    [
+        ("exact", "Friday", " friday. ", True),
+        ("exact", "Friday", "On Friday", False),
+        ("contains", "Friday", "It arrives on friday!", True),
+        ("contains", "7 days", "within 17 days", False),
+        ("contains", "blue lamp", "blue lamps", False),
+        ("contains", "don't know", "Sorry, I don't know.", True),
+        ("contains", "12", "- Order: 412\n- Price: 12 euros", True),
+        ("contains", "12", "412, 120", False),
+        ("contains", "书", "两本书。", True),
+        ("numeric", "42", "The answer is 42.", True),
+        ("numeric", "42", "40 + 2 = 42", True),
+        ("numeric", "42", "42 - 2 = 40", False),
+        ("numeric", "42", "forty-two", False),
+        ("numeric", "1000", "1,000 metres", True),
+        ("numeric", "-3", "It is -3.", True),
+        ("bleu", "我有两本书。", "In Chinese: 我有两本书。 🙂", True),
+        ("bleu", "我有两本书。", "我有三本书。", False),
+        ("rouge", "Ana moved to Rome.", "Summary: Ana moved to Rome. I hope this helps!", True),
+        ("rouge", "Ana moved to Rome.", "Ana moved from Rome.", False),
+    ],
+)
+def test_right_and_wrong(metric: str, reference: str, answer: str, right: bool) -> None:
+    assert correct(item(metric, reference), answer) is right
+
+
+def test_any_reference_will_do() -> None:
+    assert correct(item("contains", "don't know", "do not know"), "I do not know.")
+
+
+def test_scores() -> None:
+    assert score(item("contains", "x"), "an x") == 1.0
+    assert score(item("exact", "x"), "an x") == 0.0
+    assert score(item("bleu", "我有两本红色的书。"), "Of course! 我有两本红色的书。") == pytest.approx(1.0)
+    assert 0.2 < score(item("bleu", "我有两本红色的书。"), "我有三本红色的书。") < 0.9
+    assert score(item("rouge", "Ana moved to Rome."), "Certainly. In short: Ana moved to Rome.") == pytest.approx(1.0)
+    assert score(item("rouge", "a b c d"), "a b") == pytest.approx(2 / 3)
+    assert score(item("rouge", "我有书"), "我有") == pytest.approx(0.8)
+    assert score(item("rouge", "a"), "") == 0.0
+
+
+def test_a_suite_survives_its_file(tmp_path: Path) -> None:
+    items = [item("contains", "书", "book"), item("numeric", "3")]
+    write_suite(tmp_path / "s.jsonl", items)
+    assert read_suite(tmp_path / "s.jsonl") == items
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not a JSON object"),
+        (GOOD.replace('"skill"', '"skil"'), "unknown key 'skil'"),
+        (GOOD.replace('"exact"', '"best"'), "metric 'best'"),
+        (GOOD.replace('["yes"]', "[]"), "references"),
+        (GOOD.replace('["yes"]', '[" "]'), "references"),
+        (GOOD.replace('"user"', '"assistant"'), "must be the user's"),
+        (GOOD.replace('"user"', '"robot"'), "role"),
+        (GOOD.replace('"exact"', '"numeric"'), "needs a number"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path: Path, line: str, what: str) -> None:
+    (tmp_path / "s.jsonl").write_text(f"{GOOD}\n\n{line}\n")
+    with pytest.raises(Problem, match="line 3") as caught:
+        read_suite(tmp_path / "s.jsonl")
+    assert what in str(caught.value)
+
+
+def test_missing_empty_and_binary_files_are_problems(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for name in ("missing", "empty", "binary"):
+        with pytest.raises(Problem, match=name):
+            load_suite(str(tmp_path / name), 5, 0)
+
+
+def test_skills_is_generated_and_a_file_is_sampled(tmp_path: Path) -> None:
+    skills = load_suite("skills", 5, 0)
+    assert len(skills) == 20
+    assert skills == load_suite("skills", 5, 0) != load_suite("skills", 5, 1)
+    items = [Item("ab"[k % 2], [{"role": "user", "content": str(k)}], ["x"], "exact") for k in range(30)]
+    write_suite(tmp_path / "s", items)
+    sampled = load_suite(str(tmp_path / "s"), 4, 0)
+    assert [each.skill for each in sampled] == ["a"] * 4 + ["b"] * 4
+    assert len(load_suite(str(tmp_path / "s"), 99, 0)) == 30
