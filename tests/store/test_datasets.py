@@ -113,6 +113,18 @@ def test_people_without_consent_are_kept_out_as_raters_and_as_writers(scene: Sce
     assert len(dataset.pairs) == 1
 
 
+@pytest.mark.parametrize("silent", ["owner", "asker"])
+def test_whose_conversation_it_is_and_who_asked_both_decide(scene: Scene, silent: str) -> None:
+    people = {name: scene.person(name) for name in ("owner", "asker", "rater")}
+    conversation = scene.conversation(people["owner"])
+    scene.rate(scene.answer(people["asker"], "Q", "a", conversation), people["rater"], "thumb", 1)
+    assert len(frozen(scene.store).thumbs) == len(frozen(scene.store).prompts) == 1
+    with scene.store.session() as session:
+        set_consent(session, people[silent], False)
+    dataset = frozen(scene.store)
+    assert (dataset.thumbs, dataset.prompts) == ([], [])
+
+
 def test_prompts_are_distinct_and_need_no_rating(scene: Scene) -> None:
     ann, bob = scene.person("ann"), scene.person("bob")
     scene.answer(ann, "Q", "one")
