@@ -153,7 +153,7 @@ def versions(settings: Settings, progress: Progress) -> Outcome:
     """List the versions, which one serves, and every change of that."""
     from store.versions import audit_trail, list_versions, serving
 
-    with opened(settings) as store, store.session() as session:
+    with opened(settings) as store, store.session(reading=True) as session:
         now = serving(session).id
         rows = [
             {
@@ -263,7 +263,7 @@ def reward_fit(settings: Settings, progress: Progress) -> Outcome:
 
     with opened(settings) as store:
         base = loaded(settings, store)
-        with store.session() as session:
+        with store.session(reading=True) as session:
             frozen = freeze(session, seed=settings.reward.seed, holdout_share=settings.reward.holdout_share)
         epochs = settings.reward.epochs
         model = fit_reward(base, frozen, settings.reward, lambda done: progress("reward model, epochs", done, epochs))
@@ -282,7 +282,7 @@ def reward_report_(settings: Settings, progress: Progress) -> Outcome:
 
     with opened(settings) as store:
         base = loaded(settings, store)
-        with store.session() as session:
+        with store.session(reading=True) as session:
             frozen = freeze(session, seed=settings.reward.seed, holdout_share=settings.reward.holdout_share)
         report = reward_report(load_reward(settings.home / "reward", base), frozen)
     return Outcome(report.to_json(), report.to_text())
@@ -314,7 +314,7 @@ def _engine_with(settings: Settings, store: Store, base: Base, version: int) -> 
     from lm.engine import Engine
     from store.schema import Version
 
-    with store.session() as session:
+    with store.session(reading=True) as session:
         row = session.get(Version, version)
         if row is None:
             raise Problem(f"There is no version {version}.", hint="`ratchet versions` lists them.")
@@ -344,7 +344,7 @@ def evaluate(
     with opened(settings) as store:
         base = loaded(settings, store)
         if version is None:
-            with store.session() as session:
+            with store.session(reading=True) as session:
                 version = serving(session).id
         with _engine_with(settings, store, base, version) as engine:
             sampling = Sampling(

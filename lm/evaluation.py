@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import sacrebleu
 
@@ -17,6 +17,17 @@ from problems import Problem
 
 if TYPE_CHECKING:
     from lm.engine import Engine
+
+
+class SkillScore(TypedDict):
+    """One skill's row of a report; see `SuiteReport.by_skill`."""
+
+    n: int
+    accuracy: float
+    low: float
+    high: float
+    bleu: float | None
+    rouge: float | None
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class SuiteReport:
     accuracy: float
     low: float
     high: float
-    by_skill: dict[str, dict[str, float | None]]
+    by_skill: dict[str, SkillScore]
     answers: list[str]
     right: list[bool]
 
@@ -70,7 +81,7 @@ def evaluate(
 def report(items: Sequence[Item], answers: Sequence[str]) -> SuiteReport:
     """Score answers that were generated elsewhere; at least one."""
     right = [correct(item, answer) for item, answer in zip(items, answers, strict=True)]
-    by_skill: dict[str, dict[str, float | None]] = {}
+    by_skill: dict[str, SkillScore] = {}
     for skill in dict.fromkeys(item.skill for item in items):
         rows = [index for index, item in enumerate(items) if item.skill == skill]
         low, high = wilson(sum(right[i] for i in rows), len(rows))

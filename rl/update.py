@@ -96,14 +96,15 @@ def run_update(
         Problem: another update runs; a step cannot be done.
     """
     with update_lock(store.home):
-        with store.session() as session:
+        with store.session(reading=True) as session:
             begun = unfinished(session)
         if begun is None:
-            with store.session() as session:
+            with store.session(reading=True) as session:
                 frozen = freeze(session, seed=knobs.update.seed, holdout_share=knobs.reward.holdout_share)
                 idle = _nothing_to_do(frozen, _last_dataset(session), knobs.update.min_ratings, force)
-                if idle:
-                    return UpdateReport(None, "nothing", None, frozen.hash, [], 0.0, idle)
+            if idle:
+                return UpdateReport(None, "nothing", None, frozen.hash, [], 0.0, idle)
+            with store.session() as session:
                 settings = asdict(knobs) | {"parent": serving(session).id}
                 begun = start_update(session, algorithm="ppo", seed=knobs.update.seed, settings=settings)
         return _Run(store, base, begun, progress or (lambda label, done, total: None)).finish()
@@ -204,7 +205,7 @@ class _Run:
         return prompts
 
     def _dataset(self, work: Path) -> dict[str, Any]:
-        with self.store.session() as session:
+        with self.store.session(reading=True) as session:
             frozen = freeze(session, seed=self.seed, holdout_share=self.knobs.reward.holdout_share)
         frozen.to_json(work)
         return {
