@@ -20,7 +20,7 @@ class Recipe:
     heads: int = 3  # attention heads
     inner: int = 512  # width inside the gated MLP
     context: int = 1024  # positions that the model accepts
-    batch_tokens: int = 2048  # padded tokens a batch and process
+    batch_tokens: int = 4096  # padded tokens a batch and process
     muon_rate: float = 0.02  # learning rate of the layers' matrices
     adam_rate: float = 0.004  # learning rate of embeddings and norms
     weight_decay: float = 0.02  # of the layers' matrices
@@ -59,11 +59,7 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCau
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = LlamaForCausalLM(config)
-    model.generation_config.do_sample = True
-    model.generation_config.temperature = 0.8
-    model.generation_config.max_new_tokens = 256
-    return model
+    return LlamaForCausalLM(config)
 
 
 def optimizers(recipe: Recipe, model: nn.Module) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:

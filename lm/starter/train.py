@@ -46,7 +46,9 @@ class Progress:
     batch: int = 0
 
 
-def train(recipe: Recipe, out: Path, seed: int, minutes: float | None, steps: int | None) -> Path:
+def train(
+    recipe: Recipe, out: Path, seed: int, minutes: float | None, steps: int | None, start_from: Path | None = None
+) -> Path:
     """Train until the minutes (of this run and those it continues) or steps are over; returns the model's folder.
 
     Raises:
@@ -56,13 +58,12 @@ def train(recipe: Recipe, out: Path, seed: int, minutes: float | None, steps: in
         raise Problem("Training needs either minutes or steps.", hint="Give one of --minutes and --steps.", status=2)
     accelerator = Accelerator(mixed_precision="bf16" if _has_bf16() else "no")
     out.mkdir(parents=True, exist_ok=True)
-    _check_same_run(out, {**asdict(recipe), "seed": seed}, accelerator)
+    _check_same_run(out, {**asdict(recipe), "seed": seed, "start_from": str(start_from or "")}, accelerator)
     set_seed(seed)
     going_on = (out / "checkpoint").is_dir()
-    tokenizer = (
-        PreTrainedTokenizerFast.from_pretrained(out / "model") if going_on else train_tokenizer(seed, recipe.context)
-    )
-    model = new_model(recipe, tokenizer)
+    taught = out / "model" if going_on else start_from
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(taught) if taught else train_tokenizer(seed, recipe.context)
+    model = LlamaForCausalLM.from_pretrained(start_from) if start_from else new_model(recipe, tokenizer)
     if accelerator.device.type == "cpu":  # on short rows twice as fast as torch's fused attention, measured in bf16
         model.set_attn_implementation("eager")
     muon, adam = optimizers(recipe, model)
@@ -183,6 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     length.add_argument("--steps", type=int, help="train that many steps: repeatable to the last digit on one machine")
     parser.add_argument("--seed", type=int, default=0, help="of the weights, the tokenizer and the dialogues")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--start-from", type=Path, help="folder of a trained model to go on from, in place of nothing")
     for field in ("hidden", "layers", "heads", "inner", "batch_tokens"):
         parser.add_argument("--" + field.replace("_", "-"), type=int, default=getattr(Recipe, field))
     for field in ("muon_rate", "adam_rate"):
@@ -192,10 +194,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.disable_progress_bar()  # transformers' own, at each checkpoint
     knobs = {name: value for name, value in vars(chosen).items() if name in Recipe.__dataclass_fields__}
     try:
-        print(f"The model is in {train(Recipe(**knobs), chosen.out, chosen.seed, chosen.minutes, chosen.steps)}.")
+        folder = train(Recipe(**knobs), chosen.out, chosen.seed, chosen.minutes, chosen.steps, chosen.start_from)
     except Problem as problem:
         print(f"{problem} {problem.hint}", file=sys.stderr)
         return problem.status
+    print(f"The model is in {folder}.")
     return 0
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from lm.starter import train as stage
-from lm.starter.export import export
+from lm.starter.export import export, stages
 from lm.starter.recipe import Recipe
 from lm.starter.train import main, train
 from problems import Problem
@@ -74,6 +74,17 @@ def test_the_export_is_small_and_loads(tmp_path: Path) -> None:
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template
     assert model.generation_config.eos_token_id == 1
     assert model.generation_config.do_sample
+
+
+def test_a_second_stage_goes_on_from_the_first(tmp_path: Path) -> None:
+    train(SMALL, tmp_path / "one", 0, None, 20)
+    (tmp_path / "one" / "note.txt").write_text("narrow words")
+    train(SMALL, tmp_path / "two", 1, None, 5, start_from=tmp_path / "one" / "model")
+    first, second = stages(tmp_path / "two")
+    assert (first["recipe"]["seed"], second["recipe"]["seed"]) == (0, 1)
+    assert (first["note"], second["note"]) == ("narrow words", "")
+    assert second["curve"][0][3] < first["curve"][0][3] - 0.3
+    assert [row[0] for row in second["curve"]] == [5]
 
 
 def test_the_command_wants_a_length_and_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
