@@ -15,7 +15,7 @@ class ChatSettings:
     pair_share: float = 0.2  # share of turns on the page answered twice, side by side, to be compared
     examples: tuple[str, ...] = (  # messages offered in an empty conversation
         "What is 12 + 8?",
-        "Translate into Chinese: I bought a blue umbrella.",
+        "Translate to Chinese: There are two beautiful umbrellas in the hospital.",
         "Summarise in one sentence: On Saturday Greta won a prize in Berlin for a film. The neighbours were happy.",
         "Order 2622: shipped on Saturday, goes to Leeds. Where does order 2622 go?",
     )
