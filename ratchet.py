@@ -364,7 +364,7 @@ def evaluate(
 
 
 @command(cli, "simulate")
-@click.option("--persona", required=True, help="Whose hidden preference: terse or courteous.")
+@click.option("--persona", required=True, help="Whose hidden preference: terse, courteous, lively or orderly.")
 @click.option("--ratings", type=int, help="How many ratings to give through the API.")
 @click.option("--judge", type=int, help="Compare this version with version 0 by the hidden preference instead.")
 @click.option("--url", help="The running chat [http://HOST:PORT of the settings].")

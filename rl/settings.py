@@ -11,7 +11,7 @@ class PPOSettings:
 
     updates: int = 25  # rollouts, each followed by `epochs` passes over it
     episodes: int = 64  # answers a rollout; a multiple of `minibatch`, both even
-    minibatch: int = 32  # answers an optimizer step
+    minibatch: int = 8  # answers an optimizer step
     epochs: int = 2  # passes over each rollout
     learning_rate: float = 3e-4  # of AdamW, constant
     clip: float = 0.2  # bound of the policy ratio's move from 1
@@ -54,7 +54,7 @@ class GateSettings:
     max_length: float = 1.5  # and at most
     max_kl: float = 12.0  # nats an answer away from the parent
     win_prompts: int = 128  # held-out prompts, repeated when fewer were rated
-    skill_items: int = 150  # questions a skill
+    skill_items: int = 300  # questions a skill
     temperature: float = 0.8  # of the answers that are compared
 
 
