@@ -26,6 +26,7 @@ from settings import Settings, load_settings
 if TYPE_CHECKING:
     from lm.loading import Base
     from store.database import Store
+    from store.datasets import Frozen
 
 # Threads of one pool that wait by spinning take the machine from the other pool and from other people.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -101,6 +102,14 @@ def loaded(settings: Settings, store: Store) -> Base:
     with store.session() as session:
         ensure_base(session, base.id, base.fingerprint)
     return base
+
+
+def frozen_ratings(settings: Settings, store: Store) -> Frozen:
+    """The present opinions, split as every update splits them."""
+    from store.datasets import freeze
+
+    with store.session(reading=True) as session:
+        return freeze(session, seed=settings.reward.seed, holdout_share=settings.reward.holdout_share)
 
 
 @command(cli, "serve")
@@ -259,12 +268,10 @@ def reward_fit(settings: Settings, progress: Progress) -> Outcome:
     """Fit a reward model to the ratings in the store and report its holdout accuracy."""
     from reward.model import fit_reward
     from reward.report import reward_report
-    from store.datasets import freeze
 
     with opened(settings) as store:
         base = loaded(settings, store)
-        with store.session(reading=True) as session:
-            frozen = freeze(session, seed=settings.reward.seed, holdout_share=settings.reward.holdout_share)
+        frozen = frozen_ratings(settings, store)
         epochs = settings.reward.epochs
         model = fit_reward(base, frozen, settings.reward, lambda done: progress("reward model, epochs", done, epochs))
         model.save(settings.home / "reward")
@@ -278,12 +285,10 @@ def reward_report_(settings: Settings, progress: Progress) -> Outcome:
     """Measure the fitted reward model on the holdout."""
     from reward.model import load_reward
     from reward.report import reward_report
-    from store.datasets import freeze
 
     with opened(settings) as store:
         base = loaded(settings, store)
-        with store.session(reading=True) as session:
-            frozen = freeze(session, seed=settings.reward.seed, holdout_share=settings.reward.holdout_share)
+        frozen = frozen_ratings(settings, store)
         report = reward_report(load_reward(settings.home / "reward", base), frozen)
     return Outcome(report.to_json(), report.to_text())
 
