@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class PPOSettings:
     """Proximal policy optimisation on the policy's adapter [arXiv 1707.06347]."""
 
-    updates: int = 25  # rollouts, each followed by `epochs` passes over it
+    updates: int = 15  # rollouts, each followed by `epochs` passes over it
     episodes: int = 64  # answers a rollout; a multiple of `minibatch`, both even
     minibatch: int = 8  # answers an optimizer step
     epochs: int = 2  # passes over each rollout
@@ -51,7 +51,7 @@ class GateSettings:
     min_win_rate: float = 0.5  # that the lower 95 % bound of the reward's verdict on held-out prompts must exceed
     max_skill_drop: float = 0.03  # of any skill's accuracy
     min_length: float = 0.2  # mean answer length against the parent's, at least
-    max_length: float = 1.5  # and at most
+    max_length: float = 2.0  # and at most: a polite frame around a short answer comes near it
     max_kl: float = 12.0  # nats an answer away from the parent
     win_prompts: int = 128  # held-out prompts, repeated when fewer were rated
     skill_items: int = 300  # questions a skill

@@ -44,7 +44,7 @@ def test_a_better_candidate_that_forgot_nothing_passes() -> None:
     [
         ({"wins": 66, "losses": 60}, "reward_win_rate"),  # ahead, but not beyond doubt
         ({"after": {"service": 0.86, "education": 0.6}}, "skill:service"),
-        ({"candidate_length": 31.0}, "length_growth"),
+        ({"candidate_length": 41.0}, "length_growth"),
         ({"candidate_length": 3.0}, "length_shrinkage"),
         ({"empty": 0.1}, "empty_answers"),
         ({"kl": 20.0}, "kl"),
