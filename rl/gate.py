@@ -83,6 +83,23 @@ def _distance(parent: Adapter | None, candidate: Adapter) -> float:
     return math.sqrt(total)
 
 
+def reward_check(accuracy: float, low: float, pairs: int, settings: GateSettings) -> Check:
+    """Whether the reward model may judge at all: one that guesses on held-out pairs proves nothing of a candidate.
+
+    Args:
+        accuracy, low, pairs: held-out accuracy, the lower end of its 95 % interval, and the pairs it was measured on.
+    """
+    bound = settings.min_reward_accuracy
+    return Check(
+        "reward_model",
+        accuracy,
+        bound,
+        low > bound,
+        f"the reward model is right on {accuracy:.1%} of {pairs} held-out pairs (lower 95 % bound {low:.1%}); "
+        f"that bound must exceed {bound:.1%}",
+    )
+
+
 def comparison_checks(measured: Comparison, settings: GateSettings) -> list[Check]:
     """Whether the candidate is better and has forgotten nothing."""
     decided = measured.wins + measured.losses

@@ -48,6 +48,7 @@ class AnchorSettings:
 class GateSettings:
     """What a candidate must show before it serves."""
 
+    min_reward_accuracy: float = 0.5  # that the lower bound of the reward model's held-out accuracy must exceed
     min_win_rate: float = 0.5  # that the lower 95 % bound of the reward's verdict on held-out prompts must exceed
     max_skill_drop: float = 0.03  # of any skill's accuracy
     min_length: float = 0.2  # mean answer length against the parent's, at least

@@ -33,7 +33,7 @@ from reward.report import reward_report
 from reward.settings import RewardSettings
 from rl.anchor import load_anchor
 from rl.comparison import compare
-from rl.gate import Check, comparison_checks, integrity_checks
+from rl.gate import Check, comparison_checks, integrity_checks, reward_check
 from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSettings
 from rl.training import Progress, measure_anchor, train_policy
 from store.database import Store
@@ -276,6 +276,8 @@ class _Run:
                 self.seed,
                 self.progress,
             )
+            judge = self._facts("reward")
+            checks.append(reward_check(judge["accuracy"], judge["low"], judge["n"], self.knobs.gate))
             checks += comparison_checks(measured, self.knobs.gate)
             facts = {"comparison": asdict(measured)}
         return facts | {"checks": [asdict(check) for check in checks], "passed": all(check.passed for check in checks)}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lm.adapters import Adapter
-from rl.gate import Comparison, comparison_checks, integrity_checks
+from rl.gate import Comparison, comparison_checks, integrity_checks, reward_check
 from rl.settings import GateSettings
 
 GOOD = Comparison(
@@ -53,6 +53,12 @@ def test_a_better_candidate_that_forgot_nothing_passes() -> None:
 )
 def test_each_fault_is_rejected_by_name(change: dict[str, object], name: str) -> None:
     assert failed(replace(GOOD, **change)) == [name]
+
+
+def test_a_reward_model_that_guesses_may_not_judge() -> None:
+    assert reward_check(0.77, 0.59, 30, GateSettings()).passed
+    assert not reward_check(0.49, 0.36, 53, GateSettings()).passed
+    assert not reward_check(float("nan"), 0.0, 0, GateSettings()).passed  # no held-out pair at all
 
 
 def test_a_drop_of_exactly_the_allowance_passes() -> None:

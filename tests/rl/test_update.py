@@ -104,7 +104,7 @@ def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny
     report = run_update(store, tiny_base, knobs)
     names = [check.name for check in report.checks]
     assert names[:3] == ["trained", "adapter_finite", "adapter_changed"]
-    assert {"reward_win_rate", "skill:echo", "length_growth", "kl"} <= set(names)
+    assert {"reward_model", "reward_win_rate", "skill:echo", "length_growth", "kl"} <= set(names)
     assert report.verdict == ("promoted" if all(check.passed for check in report.checks) else "rejected")
     with store.session() as session:
         _, version = list_versions(session)
@@ -123,7 +123,12 @@ def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny
 def test_a_candidate_that_passes_serves_and_the_next_one_starts_from_it(
     store: Store, tiny_base: Base, knobs: Knobs
 ) -> None:
-    lenient = replace(knobs, gate=replace(knobs.gate, min_win_rate=-1.0, max_length=1e9, min_length=0.0, max_kl=1e9))
+    lenient = replace(
+        knobs,
+        gate=replace(
+            knobs.gate, min_reward_accuracy=-1.0, min_win_rate=-1.0, max_length=1e9, min_length=0.0, max_kl=1e9
+        ),
+    )
     first = run_update(store, tiny_base, lenient)
     assert first.verdict == "promoted", [check for check in first.checks if not check.passed]
     with store.session() as session:
