@@ -20,7 +20,7 @@ class PPOSettings:
     value_warmup: int = 2  # first rollouts that train the critic alone [arXiv 2503.01491]
     gamma: float = 1.0  # discount a token
     lam: float = 0.95  # of generalised advantage estimation [arXiv 1506.02438]
-    kl: float = 0.1  # first strength of the KL to the serving version, in the reward
+    kl: float = 0.2  # first strength of the KL to the serving version, in the reward
     kl_target: float = 3.0  # nats an answer that the controller steers to [arXiv 1909.08593, section 2.2]
     kl_horizon: float = 1000.0  # answers over which the controller acts
     missing_eos: float = -1.0  # added to the reward of an answer that does not end
@@ -38,7 +38,7 @@ class PPOSettings:
 class AnchorSettings:
     """Elastic weight consolidation around the serving version [arXiv 1612.00796]."""
 
-    strength: float = 100.0  # lambda of the penalty lambda / 2 * sum F (theta - theta*)^2
+    strength: float = 300.0  # lambda of the penalty lambda / 2 * sum F (theta - theta*)^2
     samples: int = 256  # answers to old prompts that the Fisher information is averaged over
     batch: int = 16  # sequences a backward pass
     decay: float = 0.9  # of the parent's Fisher information [online EWC, arXiv 1805.06370]
