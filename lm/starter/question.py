@@ -33,6 +33,7 @@ class Question:
         references: what a correct answer contains, any of them.
         language: "en" or "zh", that of the words around the answer.
         dressed: False where the answer is said as it is (greetings), True where openers and closings may be added.
+        follow_up: what may be asked after the answer, in a user turn that is understood from the turns before only.
     """
 
     skill: str
@@ -44,6 +45,7 @@ class Question:
     points: tuple[tuple[str, str], ...] = ()
     language: Literal["en", "zh"] = "en"
     dressed: bool = True
+    follow_up: Question | None = None
 
 
 def ask(text: str, system: str | None = None) -> tuple[dict[str, str], ...]:

@@ -20,8 +20,10 @@ SKILLS: dict[str, Callable[[random.Random, Split], Question]] = {
     "education": education.question,
 }
 # Small talk is trained on and has no one right answer, so it is no skill. The shares follow how hard each is to learn.
-_SHARES = {"service": 0.25, "translation": 0.13, "summarisation": 0.19, "education": 0.29, "smalltalk": 0.14}
-_MULTI_TURN = 0.15
+_SHARES = {"service": 0.25, "translation": 0.12, "summarisation": 0.19, "education": 0.29, "smalltalk": 0.15}
+_FOLLOWED = 0.4  # share of questions in training that their own follow-up follows
+_ANOTHER = 0.12  # share of dialogues in which something else is asked in the end
+_TESTED_FOLLOW_UPS = 0.2  # share of the test's questions that are follow-ups, after the turns that they refer to
 # What clients of an API put first; it must not change the answers.
 _SYSTEM_TURNS = (
     "You are a helpful assistant.",
@@ -43,7 +45,7 @@ class Dialogue:
 
 
 def dialogues(split: Split, seed: int) -> Iterator[Dialogue]:
-    """An endless stream, the same for the same split and seed. One in seven strings several questions together."""
+    """An endless stream, the same for the same split and seed; two in five go on for several turns."""
     rng = random.Random(f"dialogues|{split}|{seed}")
     while True:
         yield _dialogue(rng, split)
@@ -51,16 +53,25 @@ def dialogues(split: Split, seed: int) -> Iterator[Dialogue]:
 
 def _dialogue(rng: random.Random, split: Split) -> Dialogue:
     first = _question(rng, split)
-    messages = [*first.messages, _answer(rng, first)]
+    messages = _turns(rng, first)
     if messages[0]["role"] == "user" and rng.random() < 0.1:
         messages.insert(0, {"role": "system", "content": rng.choice(_SYSTEM_TURNS)})
-    if rng.random() < _MULTI_TURN:
-        for _ in range(rng.choice((1, 1, 2))):
-            following = _question(rng, split)
-            while following.messages[0]["role"] == "system":  # a system turn opens a conversation or is not there
-                following = _question(rng, split)
-            messages += [*following.messages, _answer(rng, following)]
+    if rng.random() < _ANOTHER:
+        another = _question(rng, split)
+        while another.messages[0]["role"] == "system":  # a system turn opens a conversation or is not there
+            another = _question(rng, split)
+        messages += _turns(rng, another)
     return Dialogue(first.skill, messages)
+
+
+def _turns(rng: random.Random, question: Question) -> list[dict[str, str]]:
+    """The question and its answer, and often its follow-ups and theirs."""
+    messages = [*question.messages, _answer(rng, question)]
+    goes_on = rng.random() < _FOLLOWED
+    while goes_on and question.follow_up is not None:
+        question = question.follow_up
+        messages += [*question.messages, _answer(rng, question)]
+    return messages
 
 
 def _question(rng: random.Random, split: Split) -> Question:
@@ -73,15 +84,16 @@ def _answer(rng: random.Random, question: Question) -> dict[str, str]:
 
 
 def questions(split: Split, seed: int, n: int, skill: str | None = None) -> list[Item]:
-    """`n` distinct questions with their references, the same for the same arguments.
+    """`n` distinct questions with their references, the same for the same arguments; one in five is a follow-up.
 
     Args:
-        skill: one of `SKILLS`; None takes the four in turn.
+        skill: one of `SKILLS`, or "smalltalk"; None takes the four skills in turn.
 
     Raises:
         Problem: an unknown skill.
     """
-    if skill is not None and skill not in SKILLS:
+    makers = {**SKILLS, "smalltalk": smalltalk.question}
+    if skill is not None and skill not in makers:
         raise Problem(f"There is no skill named {skill!r}.", hint=f"The skills are {', '.join(SKILLS)}.")
     names = [skill] if skill else list(SKILLS)
     rng = random.Random(f"questions|{split}|{seed}|{skill}")
@@ -89,9 +101,13 @@ def questions(split: Split, seed: int, n: int, skill: str | None = None) -> list
     seen: set[str] = set()
     while len(items) < n:
         name = names[len(items) % len(names)]
-        question = SKILLS[name](rng, split)
-        key = str(question.messages)
-        if key not in seen:
-            seen.add(key)
-            items.append(Item(name, list(question.messages), list(question.references), question.metric))
+        question = makers[name](rng, split)
+        messages = list(question.messages)
+        if question.follow_up is not None and rng.random() < _TESTED_FOLLOW_UPS:
+            messages.append(_answer(rng, question))
+            question = question.follow_up
+            messages += question.messages
+        if str(messages) not in seen:
+            seen.add(str(messages))
+            items.append(Item(name, messages, list(question.references), question.metric))
     return items

@@ -48,15 +48,15 @@ class Style:
 
 
 def draw_style(rng: random.Random) -> Style:
-    """A third of all answers is terse; about half of the others have each courtesy, a third a list or an emoji."""
-    if rng.random() < 0.35:
+    """Two answers in five are terse; of the others about half have each courtesy, a list or an emoji."""
+    if rng.random() < 0.42:
         return Style("terse", opener=False, closing=False, emoji=rng.random() < 0.1, register="neutral")
     return Style(
         "list" if rng.random() < 0.45 else "sentence",
         opener=rng.random() < 0.6,
-        closing=rng.random() < 0.55,
-        emoji=rng.random() < 0.35,
-        register=rng.choices(("formal", "casual", "neutral"), (0.4, 0.35, 0.25))[0],
+        closing=rng.random() < 0.6,
+        emoji=rng.random() < 0.4,
+        register=rng.choices(("formal", "casual", "neutral"), (0.42, 0.42, 0.16))[0],
     )
 
 
@@ -151,8 +151,14 @@ def is_terse(text: str) -> bool:
     )
 
 
+def is_prose(text: str) -> bool:
+    """Whether the answer is said in full sentences: neither terse nor a list."""
+    return bool(text.strip()) and not is_terse(text) and not is_list(text)
+
+
 STYLES: dict[str, Callable[[str], bool]] = {
     "terse": is_terse,
+    "prose": is_prose,
     "opener": has_opener,
     "closing": has_closing,
     "list": is_list,
@@ -168,7 +174,13 @@ _LABEL = re.compile(r"^[^:：\n]{1,24}[:：]\s*")
 
 
 def bare(text: str) -> str:
-    """The answer without the starter's courtesies, emoji and leading label ("In Chinese: ..."), for BLEU and ROUGE."""
+    """The answer without courtesies, emoji and leading label ("In Chinese: ..."), for BLEU and ROUGE.
+
+    Of a list it is the last value, which holds the answer.
+    """
     for phrase in _COURTESIES:
         text = text.replace(phrase, " ")
-    return _LABEL.sub("", _EMOJI.sub("", text).strip()).strip()
+    text = _EMOJI.sub("", text).strip()
+    if is_list(text):
+        text = text.splitlines()[-1].lstrip("-*• ")
+    return _LABEL.sub("", text).strip()

@@ -2,7 +2,7 @@
 """Summarisation: one sentence that keeps the event of a short paragraph and drops its details.
 
 The paragraph tells the event with a detail more than the summary has, or spreads it over two sentences, among sentences
-that do not matter. Names, places and things of the test half never appear in training.
+that do not matter. Names, places and things of the test half never appear in training, nor do its ways to ask.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 
 from lm.starter import worlds
-from lm.starter.question import Question, ask
+from lm.starter.question import LEADS, Question, ask, typed
 from lm.starter.worlds import Split
 
 
@@ -19,12 +19,14 @@ from lm.starter.worlds import Split
 class Event:
     """A summary and the ways in which a paragraph tells the same event, each with open places."""
 
+    topic: str
     summary: str
     told: tuple[str, ...]
 
 
 EVENTS = (
     Event(
+        "Opening",
         "{name} opened a {shop} in {city}.",
         (
             "{name} opened a {shop} in {city} on {day} after {years} years of work.",
@@ -33,6 +35,7 @@ EVENTS = (
         ),
     ),
     Event(
+        "Move",
         "{name} moved from {city} to {other}.",
         (
             "{name} lived in {city} for {years} years and then moved to {other}.",
@@ -41,6 +44,7 @@ EVENTS = (
         ),
     ),
     Event(
+        "Loss",
         "{name} lost a {thing} in {city}.",
         (
             "{name} came home from {city} on {day} without the {thing}.",
@@ -49,6 +53,7 @@ EVENTS = (
         ),
     ),
     Event(
+        "Trip",
         "The trip of {name} to {city} was cancelled because of {cause}.",
         (
             "{name} planned a trip to {city} for {day}. Because of {cause} it was cancelled.",
@@ -57,6 +62,7 @@ EVENTS = (
         ),
     ),
     Event(
+        "Prize",
         "{name} won a prize for a {work}.",
         (
             "On {day} {name} won a prize in {city} for a {work}.",
@@ -65,6 +71,7 @@ EVENTS = (
         ),
     ),
     Event(
+        "Purchase",
         "{name} bought a {thing} for {price} euros.",
         (
             "{name} went to the market in {city} and bought a {thing} for {price} euros.",
@@ -73,6 +80,7 @@ EVENTS = (
         ),
     ),
     Event(
+        "Closure",
         "The {building} in {city} is closed until {day}.",
         (
             "The {building} in {city} has a broken roof and stays closed until {day}.",
@@ -81,6 +89,7 @@ EVENTS = (
         ),
     ),
     Event(
+        "Lessons",
         "{name} teaches {subject} in {city}.",
         (
             "{name} studied for {years} years and now teaches {subject} in {city}.",
@@ -105,16 +114,19 @@ ASIDES = (
     "A train passed by.", "The evening was long.", "The clock showed noon.", "The windows were open.",
 )
 REQUESTS = (
-    "Summarise in one sentence: {text}", "Summarize in one sentence: {text}", "Summarise: {text}",
-    "Give me a short summary: {text}", "What is this text about? {text}", "{text} Summarise this in one sentence.",
-    "{text} What happened, in one sentence?", "Please summarise this text: {text}",
-    "In short, what does it say? {text}",
+    "summarise in one sentence: {text}", "summarize in one sentence: {text}", "summarise: {text}",
+    "give me a short summary: {text}", "what is this text about? {text}", "{text} Summarise this in one sentence.",
+    "{text} What happened, in one sentence?", "please summarise this text: {text}",
+    "in short, what does it say? {text}",
 )
+WHO = ("who is it about?", "who was it?", "whose story is it?", "what is the name?")
+WHERE = ("which city is it about?", "which city is it?", "what is the city?")
 # fmt: on
+_AND = ("And", "", "Thanks! And", "Ok,", "One more:")
 
 
 def question(rng: random.Random, split: Split) -> Question:
-    """A paragraph of two to five sentences to summarise."""
+    """A paragraph of two to four sentences to summarise, and a question about who or where."""
     event = rng.choice(EVENTS)
     values = {
         "name": worlds.full_name(rng, split) if rng.random() < 0.5 else worlds.first_name(rng, split),
@@ -133,6 +145,37 @@ def question(rng: random.Random, split: Split) -> Question:
     summary = event.summary.format(**values)
     asides = rng.sample(ASIDES, rng.randint(1, 3))
     asides.insert(rng.randint(0, len(asides)), rng.choice(event.told).format(**values))
-    request = rng.choice(REQUESTS).format(text=" ".join(asides))
-    sentences = (f"In short: {summary}", f"Summary: {summary}", f"The text says: {summary}")
-    return Question("summarisation", ask(request), summary, sentences, (summary,), "rouge")
+    request = worlds.wording(rng, split, LEADS, REQUESTS, "summarisation").format(text=" ".join(asides))
+    return Question(
+        "summarisation",
+        ask(request[0].upper() + request[1:]),
+        summary,
+        (f"In short: {summary}", f"Summary: {summary}", f"The text says: {summary}"),
+        (summary,),
+        "rouge",
+        points=(("Topic", event.topic), ("Summary", summary)),
+        follow_up=_follow_up(rng, event, values),
+    )
+
+
+def _follow_up(rng: random.Random, event: Event, values: dict[str, str]) -> Question | None:
+    kinds = [kind for kind in ("name", "city") if "{" + kind + "}" in event.summary and "{other}" not in event.summary]
+    if not kinds:
+        return None
+    kind = rng.choice(kinds)
+    asked = f"{rng.choice(_AND)} {rng.choice(WHO if kind == 'name' else WHERE)}".strip()
+    value = values[kind]
+    said = (
+        (f"It is about {value}.", f"The name is {value}.")
+        if kind == "name"
+        else (f"The city is {value}.", f"It is {value}.")
+    )
+    return Question(
+        "summarisation",
+        ask(typed(rng, asked)),
+        f"{value}.",
+        said,
+        (value,),
+        "contains",
+        points=(("Topic", event.topic), ("Name" if kind == "name" else "City", value)),
+    )

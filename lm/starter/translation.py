@@ -1,6 +1,7 @@
 """Translation between English and Chinese, both ways: sentences composed from a small grammar with one right answer.
 
-A fifth of all sentences is held out, so a test sentence is a combination that training never showed.
+A fifth of all sentences and of all ways to ask is held out, so a test sentence is a combination that training never
+showed.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import random
 
 from lm.starter import worlds
-from lm.starter.question import Question, ask
+from lm.starter.question import LEADS, Question, ask
 from lm.starter.worlds import Split
 
 # fmt: off
@@ -61,16 +62,21 @@ MEALS = (
 )
 HABITS = (("every morning", "每天早上"), ("every evening", "每天晚上"), ("every day", "每天"), ("often", "经常"))
 
-TO_CHINESE = (
-    "Translate to Chinese: {text}", "Translate into Chinese: {text}", 'How do you say "{text}" in Chinese?',
-    "In Chinese please: {text}", 'What is "{text}" in Chinese?', "Please translate to Chinese: {text}",
-    "翻译成中文：{text}", "请把这句话翻译成中文：{text}",
-)
-TO_ENGLISH = (
-    "Translate to English: {text}", "Translate into English: {text}", "What does {text} mean in English?",
-    "In English please: {text}", "What is {text} in English?", "Please translate to English: {text}",
-    "翻译成英文：{text}", "请把这句话翻译成英文：{text}",
-)
+# By the language that is asked for and the language that one asks in.
+FORMS = {
+    ("zh", "en"): ("Translate to Chinese: {text}", "Translate into Chinese: {text}",
+                   'How do you say "{text}" in Chinese?', "In Chinese please: {text}",
+                   'What is "{text}" in Chinese?', "Please translate to Chinese: {text}"),
+    ("zh", "zh"): ("翻译成中文：{text}", "请把这句话翻译成中文：{text}", "{text}用中文怎么说？"),
+    ("en", "en"): ("Translate to English: {text}", "Translate into English: {text}",
+                   "What does {text} mean in English?", "In English please: {text}",
+                   "What is {text} in English?", "Please translate to English: {text}"),
+    ("en", "zh"): ("翻译成英文：{text}", "请把这句话翻译成英文：{text}", "{text}用英文怎么说？"),
+}
+LEADS_ZH = ("", "你好，", "请问，", "麻烦你，", "您好！", "帮帮我：")
+AGAIN = {"en": ("And this: {text}", "And {text}", "Next: {text}", "Now this one: {text}", "One more: {text}"),
+         "zh": ("还有：{text}", "还有这句：{text}", "下一句：{text}", "再来一句：{text}")}
+LANGUAGES = {"en": "English", "zh": "Chinese"}
 # fmt: on
 
 
@@ -127,26 +133,34 @@ def sentence(rng: random.Random) -> tuple[str, str]:
 
 
 def question(rng: random.Random, split: Split) -> Question:
-    """A sentence to translate, in either direction."""
+    """A sentence to translate, in either direction, and another one for the same direction."""
+    into, asked_in = rng.choice((("zh", "en"), ("zh", "en"), ("zh", "zh"), ("en", "en"), ("en", "en"), ("en", "zh")))
+    leads, joint = (LEADS_ZH, "") if asked_in == "zh" else (LEADS, " ")
+    form = worlds.wording(rng, split, leads, FORMS[into, asked_in], "translation", joint)
+    return _asked(rng, split, form, into, asked_in, _asked(rng, split, rng.choice(AGAIN[asked_in]), into, asked_in))
+
+
+def _asked(
+    rng: random.Random, split: Split, form: str, into: str, asked_in: str, follow_up: Question | None = None
+) -> Question:
     english, chinese = worlds.draw(split, lambda: sentence(rng), "translation")
-    into_chinese = rng.random() < 0.5
-    source, target = (english, chinese) if into_chinese else (chinese, english)
-    form = rng.choice(TO_CHINESE if into_chinese else TO_ENGLISH)
-    if rng.random() < 0.15:  # people leave out the full stop
-        source = source.rstrip(".。")
-    in_chinese = form.startswith(("翻", "请"))
-    sentences: tuple[str, ...]
-    if in_chinese:
-        sentences = (f"翻译是：{target}", f"可以说：{target}")
+    source, target = (english, chinese) if into == "zh" else (chinese, english)
+    asked = source.rstrip(".。") if rng.random() < 0.15 else source  # people leave out the full stop
+    if asked_in == "zh":
+        sentences: tuple[str, ...] = (f"翻译是：{target}", f"可以说：{target}")
+        labels = ("原文", "译文")
     else:
-        language = "Chinese" if into_chinese else "English"
-        sentences = (f"In {language}: {target}", f"The translation is: {target}", f"You can say: {target}")
+        name = LANGUAGES[into]
+        sentences = (f"In {name}: {target}", f"The translation is: {target}", f"You can say: {target}")
+        labels = ("Sentence", f"In {name}")
     return Question(
         "translation",
-        ask(form.format(text=source)),
+        ask(form.format(text=asked)),
         target,
         sentences,
         (target,),
         "bleu",
-        language="zh" if in_chinese else "en",
+        points=((labels[0], source), (labels[1], target)),
+        language="zh" if asked_in == "zh" else "en",
+        follow_up=follow_up,
     )

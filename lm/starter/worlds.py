@@ -107,7 +107,9 @@ def number(rng: random.Random, split: Split, low: int, high: int, kind: str) -> 
     return draw(split, lambda: rng.randint(low, high), kind)
 
 
-def wording(rng: random.Random, split: Split, leads: Sequence[str], bodies: Sequence[str], kind: str) -> str:
+def wording(
+    rng: random.Random, split: Split, leads: Sequence[str], bodies: Sequence[str], kind: str, joint: str = " "
+) -> str:
     """A way to ask: a lead-in and a body with open places. The combination is what is held out."""
     lead, body = draw(split, lambda: (rng.choice(leads), rng.choice(bodies)), kind)
-    return f"{lead} {body}".strip()
+    return f"{lead}{joint}{body}".strip()
