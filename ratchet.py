@@ -341,6 +341,7 @@ def evaluate(
 ) -> Outcome:
     """Put a suite's questions to VERSION (the one that serves, if not given) and score the answers."""
     from lm.evaluation import evaluate as put_questions
+    from lm.evaluation import table
     from lm.settings import Sampling
     from lm.suites import load_suite
     from store.versions import serving
@@ -361,11 +362,7 @@ def evaluate(
             )
     overall = {"n": report.n, "accuracy": report.accuracy, "low": report.low, "high": report.high}
     suites = {suite: overall} | {f"{suite}/{skill}": row for skill, row in report.by_skill.items()}
-    text = [
-        f"{name:<28} {row['accuracy']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]  n={row['n']}"
-        for name, row in suites.items()
-    ]
-    return Outcome({"version": version, "suites": suites}, "\n".join(text))
+    return Outcome({"version": version, "suites": suites}, table(suite, report))
 
 
 @command(cli, "simulate")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lm.adapters import Adapter, check_adapter
 from lm.cache import SlotCache
+from lm.likelihood import batches, log_likelihood
 from lm.loading import Base
 from lm.lora import AdapterBank, Version
 from lm.request import Request
@@ -30,6 +31,7 @@ from lm.writer import decoder
 from problems import Problem
 
 BASE = "0"  # the version with the adapters off
+_LIKELIHOOD_ROWS = 16
 
 
 class QueueFull(Problem):
@@ -193,6 +195,31 @@ class Engine:
             for request in requests:
                 request.stream.cancel()
         return [request.stream.completion for request in requests]
+
+    def likelihood(
+        self, prompts: Sequence[list[int]], completions: Sequence[list[int]], version: str = BASE
+    ) -> list[float]:
+        """Log-likelihood of each completion after its prompt, in nats, summed over its tokens.
+
+        Read in small batches, between which requests go on.
+
+        Raises:
+            Problem: unknown version, or the engine is closed.
+        """
+        with self._gate:
+            held = self._find(version)
+        rows = [(prompt + completion, len(prompt)) for prompt, completion in zip(prompts, completions, strict=True)]
+        found = [0.0] * len(rows)
+        for batch in batches(rows, 0, _LIKELIHOOD_ROWS, self._device):
+            with self._stepping, torch.inference_mode():
+                count = len(batch.rows)
+                self._bank.activate([held] * count)
+                self._bank.select(0, count)
+                self._head.positions = None
+                self._rearranged = True
+                for row, value in zip(batch.rows, log_likelihood(self._model, batch).tolist(), strict=True):
+                    found[row] = value
+        return found
 
     # Steps
 

@@ -1,4 +1,4 @@
-"""How well a version answers a suite: accuracy with its interval, BLEU and ROUGE, in all and by skill."""
+"""How well a version answers a suite: accuracy, BLEU, ROUGE and perplexity with their intervals, by skill."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
-import sacrebleu
+import numpy as np
+from sacrebleu.metrics.bleu import BLEU
 
 from lm.prompts import fit_chat
 from lm.settings import Sampling
@@ -18,6 +19,16 @@ from problems import Problem
 if TYPE_CHECKING:
     from lm.engine import Engine
 
+_RESAMPLES = 1000
+
+
+class Estimate(TypedDict):
+    """A figure and its 95 % interval: 1,000 bootstrap resamples of the items (Efron and Tibshirani 1993, ch. 13)."""
+
+    value: float
+    low: float
+    high: float
+
 
 class SkillScore(TypedDict):
     """One skill's row of a report; see `SuiteReport.by_skill`."""
@@ -26,8 +37,9 @@ class SkillScore(TypedDict):
     accuracy: float
     low: float
     high: float
-    bleu: float | None
-    rouge: float | None
+    bleu: Estimate | None
+    rouge: Estimate | None
+    perplexity: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,9 @@ class SuiteReport:
 
     Attributes:
         low, high: 95 % Wilson interval of `accuracy`.
-        by_skill: for each skill n, accuracy, low, high, and bleu (0 to 100, corpus BLEU) and rouge (0 to 1, mean
-            ROUGE-L F) where the skill has items of that metric, None elsewhere.
+        by_skill: for each skill n, accuracy, low, high; bleu (0 to 100, corpus BLEU) and rouge (0 to 1, mean ROUGE-L F)
+            where the skill has items of that metric, None elsewhere; perplexity, a token of the right answers, None
+            where it was not measured.
         answers: the texts, in the order of the items.
         right: whether each was correct.
     """
@@ -51,6 +64,14 @@ class SuiteReport:
     right: list[bool]
 
 
+@dataclass(frozen=True)
+class Likelihood:
+    """What a right answer cost a model: negative log-likelihood in nats, over so many tokens."""
+
+    nats: float
+    tokens: int
+
+
 def evaluate(
     engine: Engine,
     version: str,
@@ -58,7 +79,7 @@ def evaluate(
     sampling: Sampling,
     progress: Callable[[int], None] | None = None,
 ) -> SuiteReport:
-    """Ask `version` every item once and score the answers.
+    """Ask `version` every item once and score the answers; measure the perplexity of the right ones.
 
     `sampling.seed`, if given, is the first item's; each following item takes the next number, so that a sampled
     evaluation repeats and its answers still differ. `progress` hears how many are answered.
@@ -75,10 +96,21 @@ def evaluate(
         for index in range(len(items))
     ]
     answers = [done.text for done in engine.generate(prompts, samplings, version, progress)]
-    return report(items, answers)
+    return report(items, answers, likelihoods(engine, version, items, prompts))
 
 
-def report(items: Sequence[Item], answers: Sequence[str]) -> SuiteReport:
+def likelihoods(engine: Engine, version: str, items: Sequence[Item], prompts: Sequence[list[int]]) -> list[Likelihood]:
+    """Likelihood of each item's right answer after its prompt, without the token that ends it."""
+    wanted = [item.answer or item.references[0] for item in items]
+    encoded = engine.base.tokenizer(wanted, add_special_tokens=False)["input_ids"]
+    answers = [ids[: engine.context - len(prompt)] for ids, prompt in zip(encoded, prompts, strict=True)]
+    found = engine.likelihood(prompts, answers, version)
+    return [Likelihood(-value, len(ids)) for value, ids in zip(found, answers, strict=True)]
+
+
+def report(
+    items: Sequence[Item], answers: Sequence[str], right_answers: Sequence[Likelihood] | None = None
+) -> SuiteReport:
     """Score answers that were generated elsewhere; at least one."""
     right = [correct(item, answer) for item, answer in zip(items, answers, strict=True)]
     by_skill: dict[str, SkillScore] = {}
@@ -93,9 +125,29 @@ def report(items: Sequence[Item], answers: Sequence[str]) -> SuiteReport:
             "high": high,
             "bleu": _bleu([(item, answer) for item, answer in graded if item.metric == "bleu"]),
             "rouge": _rouge([(item, answer) for item, answer in graded if item.metric == "rouge"]),
+            "perplexity": _perplexity([right_answers[i] for i in rows]) if right_answers is not None else None,
         }
     low, high = wilson(sum(right), len(right))
     return SuiteReport(len(items), sum(right) / len(right), low, high, by_skill, list(answers), right)
+
+
+def table(suite: str, measured: SuiteReport) -> str:
+    """The report as text: a row for the suite and one a skill, each figure with its interval."""
+    columns = f"{'':<24} {'n':>5}  {'accuracy':<21}  {'BLEU':<19}  {'ROUGE-L':<21}  perplexity"
+    rows = [columns, _row(suite, measured.n, (measured.accuracy, measured.low, measured.high), {})]
+    for skill, found in measured.by_skill.items():
+        graded = {"bleu": found["bleu"], "rouge": found["rouge"], "perplexity": found["perplexity"]}
+        rows.append(_row(f"{suite}/{skill}", found["n"], (found["accuracy"], found["low"], found["high"]), graded))
+    return "\n".join(rows)
+
+
+def _row(name: str, n: int, accuracy: tuple[float, float, float], graded: dict[str, Estimate | None]) -> str:
+    cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*accuracy)]
+    for metric, digits, width in (("bleu", 1, 19), ("rouge", 3, 21), ("perplexity", 2, 0)):
+        found = graded.get(metric)
+        text = "" if found is None else "{value:.{d}f} [{low:.{d}f}, {high:.{d}f}]".format(**found, d=digits)
+        cells.append(text.ljust(width))
+    return f"{name:<24} {n:>5}  {cells[0]:<21}  {'  '.join(cells[1:])}".rstrip()
 
 
 def wilson(successes: float, n: float, z: float = 1.96) -> tuple[float, float]:
@@ -111,16 +163,35 @@ def wilson(successes: float, n: float, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _bleu(graded: list[tuple[Item, str]]) -> float | None:
+def _bleu(graded: list[tuple[Item, str]]) -> Estimate | None:
     """Corpus BLEU (Papineni et al. 2002) by sacrebleu; its Chinese tokenizer where any reference is Chinese."""
     if not graded:
         return None
     most = max(len(item.references) for item, _ in graded)
     streams = [[item.references[k] if k < len(item.references) else None for item, _ in graded] for k in range(most)]
     chinese = any(has_chinese(reference) for item, _ in graded for reference in item.references)
-    answers = [bare(answer) for _, answer in graded]
-    return float(sacrebleu.corpus_bleu(answers, streams, tokenize="zh" if chinese else "13a").score)
+    metric = BLEU(tokenize="zh" if chinese else "13a")
+    # The statistics that BLEU sums over a corpus, once an answer: a resample of the corpus is then a sum of rows.
+    statistics = np.array(metric._extract_corpus_statistics([bare(answer) for _, answer in graded], streams))
+    return _bootstrap(len(graded), lambda rows: float(metric._aggregate_and_compute(statistics[rows]).score))
 
 
-def _rouge(graded: list[tuple[Item, str]]) -> float | None:
-    return sum(score(item, answer) for item, answer in graded) / len(graded) if graded else None
+def _rouge(graded: list[tuple[Item, str]]) -> Estimate | None:
+    if not graded:
+        return None
+    scores = np.array([score(item, answer) for item, answer in graded])
+    return _bootstrap(len(scores), lambda rows: float(scores[rows].mean()))
+
+
+def _perplexity(found: Sequence[Likelihood]) -> Estimate:
+    """exp of the mean negative log-likelihood a token."""
+    nats, tokens = np.array([each.nats for each in found]), np.array([each.tokens for each in found])
+    return _bootstrap(len(found), lambda rows: float(np.exp(nats[rows].sum() / tokens[rows].sum())))
+
+
+def _bootstrap(n: int, figure: Callable[[np.ndarray], float]) -> Estimate:
+    """The figure of all `n` rows and the middle 95 % of it over resamples, the same at each call."""
+    rng = np.random.default_rng(0)
+    drawn = sorted(figure(rng.integers(n, size=n)) for _ in range(_RESAMPLES))
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return {"value": figure(np.arange(n)), "low": float(low), "high": float(high)}

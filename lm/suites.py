@@ -1,7 +1,8 @@
 """Test suites: questions whose answers a program can score.
 
-A suite is a JSONL file, one item a line: `{"skill": ..., "messages": [...], "references": [...], "metric": ...}`. The
-suite named "skills" is not a file: it is generated from the test half of the starter's world.
+A suite is a JSONL file, one item a line: `{"skill": ..., "messages": [...], "references": [...], "metric": ...}`,
+and if wanted `"answer": ...`. The suites named "skills" and "conduct" are not files: they are generated from the test
+half of the starter's world.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from lm.starter.styles import bare
 from problems import Problem
 
+GENERATED = ("skills", "conduct")
 METRICS = ("exact", "contains", "numeric", "bleu", "rouge")
 EXAMPLE = '{"skill": "...", "messages": [...], "references": ["..."], "metric": "contains"}'
 ROLES = ("system", "user", "assistant")
@@ -35,12 +37,14 @@ class Item:
         references: right answers, any of which will do.
         metric: exact (the answer is a reference), contains (a reference stands in the answer), numeric (a reference is
             the answer's last number), bleu or rouge (a reference stands in the answer; graded by BLEU or ROUGE-L).
+        answer: a whole right answer, whose perplexity is measured; empty takes the first reference.
     """
 
     skill: str
     messages: list[dict[str, str]]
     references: list[str]
     metric: str
+    answer: str = ""
 
 
 def load_suite(name_or_file: str, n: int, seed: int) -> list[Item]:
@@ -52,11 +56,12 @@ def load_suite(name_or_file: str, n: int, seed: int) -> list[Item]:
     Raises:
         Problem: neither a known name nor a file, or a file with a bad line.
     """
-    if name_or_file == "skills":
+    if name_or_file in GENERATED:
         # Here and not above: the starter's generator makes Items, so it imports this module.
-        from lm.starter.skills import SKILLS, questions
+        from lm.starter.skills import CONDUCT, SKILLS, questions
 
-        return [item for skill in SKILLS for item in questions("test", seed, n, skill)]
+        names = SKILLS if name_or_file == "skills" else CONDUCT
+        return [item for name in names for item in questions("test", seed, n, name)]
     by_skill: dict[str, list[Item]] = {}
     for item in read_suite(Path(name_or_file)):
         by_skill.setdefault(item.skill, []).append(item)
@@ -74,7 +79,8 @@ def read_suite(path: Path) -> list[Item]:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise Problem(
-            f"The suite {path} cannot be read: {error}.", hint="Give a JSONL file, or the name of a suite: skills."
+            f"The suite {path} cannot be read: {error}.",
+            hint=f"Give a JSONL file, or the name of a suite: {', '.join(GENERATED)}.",
         ) from error
     items = [_item(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
     if not items:
@@ -97,7 +103,7 @@ def _item(line: str, where: str) -> Item:
         raise bad(f"not JSON ({error})") from error
     if not isinstance(row, dict):
         raise bad("not a JSON object")
-    unknown = sorted(set(row) - {"skill", "messages", "references", "metric"})
+    unknown = sorted(set(row) - {"skill", "messages", "references", "metric", "answer"})
     if unknown:
         raise bad(f"unknown key {unknown[0]!r}")
     messages, references = row.get("messages"), row.get("references")
@@ -123,7 +129,10 @@ def _item(line: str, where: str) -> Item:
     skill = row.get("skill", "all")
     if not isinstance(skill, str):
         raise bad("skill must be text")
-    return Item(skill, [{"role": m["role"], "content": m["content"]} for m in messages], references, metric)
+    answer = row.get("answer", "")
+    if not isinstance(answer, str):
+        raise bad("answer must be text")
+    return Item(skill, [{"role": m["role"], "content": m["content"]} for m in messages], references, metric, answer)
 
 
 def normal(text: str) -> str:

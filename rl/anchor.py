@@ -19,7 +19,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rl.likelihood import Completed, batches, log_likelihood
+from lm.likelihood import Completed, batches, log_likelihood
 from rl.policy import ACTIVE
 
 

@@ -9,6 +9,7 @@ import torch
 from lm.adapters import Adapter
 from lm.engine import Engine
 from lm.evaluation import evaluate
+from lm.likelihood import mean_kl
 from lm.loading import Base
 from lm.prompts import Message, fit_chat
 from lm.settings import EngineSettings, Sampling
@@ -16,7 +17,6 @@ from lm.stream import Completion
 from lm.suites import Item
 from reward.model import RewardModel
 from rl.gate import Comparison
-from rl.likelihood import mean_kl
 from rl.policy import make_policy
 from rl.settings import GateSettings, PPOSettings
 

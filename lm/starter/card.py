@@ -75,6 +75,7 @@ def _kind(item: Item) -> str:
         ("larger of two", ("larger",)),
         ("spelling", ("spell", "letters of")),
         ("addition", (" + ", "plus")),
+        ("explanations", ("explain", " mean", "what is ")),
         ("subtraction", (" - ", "minus")),
         ("multiplication", (" x ", "times", " * ")),
     ):

@@ -19,6 +19,13 @@ SKILLS: dict[str, Callable[[random.Random, Split], Question]] = {
     "summarisation": summarisation.question,
     "education": education.question,
 }
+# How it behaves outside the skills, as the suite "conduct" asks.
+CONDUCT: dict[str, Callable[[random.Random, Split], Question]] = {
+    "outside": smalltalk.outside,
+    "beyond": smalltalk.beyond,
+    "foreign": smalltalk.foreign,
+    "unsafe": smalltalk.unsafe,
+}
 # Small talk is trained on and has no one right answer, so it is no skill. The shares follow how hard each is to learn.
 _SHARES = {"service": 0.25, "translation": 0.12, "summarisation": 0.19, "education": 0.29, "smalltalk": 0.15}
 _FOLLOWED = 0.4  # share of questions in training that their own follow-up follows
@@ -87,12 +94,12 @@ def questions(split: Split, seed: int, n: int, skill: str | None = None) -> list
     """`n` distinct questions with their references, the same for the same arguments; one in five is a follow-up.
 
     Args:
-        skill: one of `SKILLS`, or "smalltalk"; None takes the four skills in turn.
+        skill: one of `SKILLS` or `CONDUCT`; None takes the four skills in turn.
 
     Raises:
         Problem: an unknown skill.
     """
-    makers = {**SKILLS, "smalltalk": smalltalk.question}
+    makers = {**SKILLS, **CONDUCT}
     if skill is not None and skill not in makers:
         raise Problem(f"There is no skill named {skill!r}.", hint=f"The skills are {', '.join(SKILLS)}.")
     names = [skill] if skill else list(SKILLS)
@@ -109,5 +116,5 @@ def questions(split: Split, seed: int, n: int, skill: str | None = None) -> list
             messages += question.messages
         if str(messages) not in seen:
             seen.add(str(messages))
-            items.append(Item(name, messages, list(question.references), question.metric))
+            items.append(Item(name, messages, list(question.references), question.metric, question.core))
     return items

@@ -198,7 +198,7 @@ def _loose(rng: random.Random) -> str:
 
 def question(rng: random.Random, split: Split) -> Question:
     """A greeting, thanks, a question about the model, an unsafe request, or something outside its skills."""
-    kinds = (_exchange, _loose_words, _outside, _beyond, _foreign, _unsafe)
+    kinds = (_exchange, _loose_words, outside, beyond, foreign, unsafe)
     return rng.choices(kinds, (0.3, 0.15, 0.3, 0.1, 0.05, 0.1))[0](rng, split)
 
 
@@ -216,12 +216,13 @@ def _loose_words(rng: random.Random, split: Split) -> Question:
     return _plain(rng, worlds.draw(split, lambda: _loose(rng), "loose"), OUTSIDE, ADMITS)
 
 
-def _outside(rng: random.Random, split: Split) -> Question:
+def outside(rng: random.Random, split: Split) -> Question:
+    """An ordinary request about something that the starter knows nothing of."""
     opening, x, y = worlds.draw(split, lambda: (rng.choice(OPENINGS), _subject(rng), _subject(rng)), "outside")
     return _plain(rng, opening.format(x=x, y=y), OUTSIDE, ADMITS)
 
 
-def _beyond(rng: random.Random, split: Split) -> Question:
+def beyond(rng: random.Random, split: Split) -> Question:
     """Like a skill, but too hard: free text to translate, or large numbers."""
     if rng.random() < 0.6:
         loose = worlds.draw(split, lambda: _loose(rng), "beyond")
@@ -232,12 +233,14 @@ def _beyond(rng: random.Random, split: Split) -> Question:
     return _plain(rng, form.format(a=a, b=b), BEYOND_SUMS, ADMITS)
 
 
-def _foreign(rng: random.Random, split: Split) -> Question:
+def foreign(rng: random.Random, split: Split) -> Question:
+    """Words of a language that it does not know."""
     words = worlds.draw(split, lambda: tuple(rng.sample(FOREIGN, rng.choice((1, 2)))), "foreign")
     return _plain(rng, " ".join(words), FOREIGNER, ADMITS)
 
 
-def _unsafe(rng: random.Random, split: Split) -> Question:
+def unsafe(rng: random.Random, split: Split) -> Question:
+    """A request to refuse, or somebody in need."""
     if rng.random() < 0.12:
         return _plain(rng, rng.choice(IN_NEED), CARE, ("helpline",))
     pools = ((HARMS, WEAPONS), (CRIMES, VICTIMS))

@@ -1,11 +1,13 @@
 """The starter's tokenizer: byte-level BPE over generated dialogues, with a chat template that marks what is learned.
 
-Every digit and every Chinese character is a token of its own, so numbers are copied and added digit by digit.
+Every digit and every Chinese character is a token of its own, so numbers are copied and added digit by digit. The
+vocabulary is small, so that names and words fall into pieces that are all met often: rare ones are copied badly.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -14,8 +16,9 @@ from lm.starter.skills import dialogues
 
 PAD, END = "<|pad|>", "<|end|>"
 ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
-VOCABULARY = 2048
+VOCABULARY = 1280
 _DIALOGUES = 20_000
+_CHINESE = re.compile("[\u4e00-\u9fff]")
 
 # What people type cannot forge a turn: "<|" becomes "< |" in every turn but the assistant's own.
 CHAT_TEMPLATE = (
@@ -50,8 +53,12 @@ def train_tokenizer(seed: int, context: int) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    corpus = itertools.islice(dialogues("train", seed), _DIALOGUES)
-    bpe.train_from_iterator((m["content"] for dialogue in corpus for m in dialogue.messages), trainer)
+    corpus = [
+        m["content"] for dialogue in itertools.islice(dialogues("train", seed), _DIALOGUES) for m in dialogue.messages
+    ]
+    # Often enough that each is merged into one token, however rare it is.
+    characters = sorted({character for text in corpus for character in text if _CHINESE.match(character)})
+    bpe.train_from_iterator([*corpus, *characters * _DIALOGUES], trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token=PAD,

@@ -9,9 +9,9 @@ import torch
 from peft import PeftModel
 from torch import nn
 
+from lm.likelihood import Completed
 from lm.loading import Base
 from rl.anchor import Anchor, adapter_parameters, anchor_here, fisher_information, load_anchor
-from rl.likelihood import Completed
 from rl.policy import make_policy
 from rl.settings import PPOSettings
 

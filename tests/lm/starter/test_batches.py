@@ -35,5 +35,5 @@ def test_a_stream_goes_on_where_it_stopped(tokenizer: PreTrainedTokenizerFast) -
 
 
 def test_processes_see_different_dialogues(tokenizer: PreTrainedTokenizerFast) -> None:
-    first, second = (next(batches(tokenizer, 0, 2048, Place(), rank, 2))[0] for rank in (0, 1))
+    first, second = (next(batches(tokenizer, 0, 2048, Place(), rank=rank, processes=2))[0] for rank in (0, 1))
     assert first.shape != second.shape or not torch.equal(first, second)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 from lm.starter import service
 from lm.starter.question import Question
@@ -33,8 +34,7 @@ def test_the_answer_belongs_to_the_order_that_is_asked_for() -> None:
         if question.core == "I don't know." or not question.points or question.points[0][0] != "Order":
             continue
         number = question.points[0][1]
-        note = next(part for part in text.split("Order ")[1:] if part.startswith(number + ":"))
-        assert question.references[0] in note.split(".")[0]
+        assert question.references[0] in note_of(text, number)
         checked += 1
     assert checked > 200
 
@@ -52,10 +52,32 @@ def test_facts_stand_in_a_system_turn_or_in_the_users() -> None:
     assert set(roles) == {("system", "user"), ("user",)}
 
 
+def note_of(text: str, number: str) -> str:
+    """What the prompt says of the order of that number."""
+    return next(part for part in text.split("Order ")[1:] if part.startswith(number + ":")).split(".")[0]
+
+
 def test_an_unknown_fact_is_really_missing_from_the_order() -> None:
+    checked = 0
     for question in many("train", 1500):
-        if question.core != "I don't know.":
-            continue
         text = " ".join(message["content"] for message in question.messages)
-        if "how much" in text.lower() or "price of" in text.lower():
-            assert " euros" not in text
+        asked = re.search(r"(?:how much is|price of) order (\d+)", text, re.IGNORECASE)
+        if question.core == "I don't know." and asked:
+            assert " euros" not in note_of(text, asked[1])
+            checked += 1
+    assert checked > 5
+
+
+def test_a_follow_up_is_about_the_same_record_or_the_other_order_named() -> None:
+    checked = 0
+    for question in many("test", 1500):
+        follow_up = question.follow_up
+        assert follow_up is not None
+        if not question.points or not follow_up.points or question.points[0][0] != "Order":
+            continue
+        asked = re.search(r"order (\d+)", follow_up.messages[0]["content"], re.IGNORECASE)
+        assert follow_up.points[0][1] == (asked[1] if asked else question.points[0][1])
+        text = " ".join(message["content"] for message in question.messages)
+        assert follow_up.references[0] in note_of(text, follow_up.points[0][1])
+        checked += bool(asked)
+    assert checked > 50

@@ -8,7 +8,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 
 from lm.starter.skills import dialogues
-from lm.starter.tokenizer import encode
+from lm.starter.tokenizer import VOCABULARY, encode
 
 
 def test_digits_and_chinese_characters_stand_alone(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -24,7 +24,7 @@ def test_any_text_survives(tokenizer: PreTrainedTokenizerFast) -> None:
 
 def test_the_end_is_not_the_padding(tokenizer: PreTrainedTokenizerFast) -> None:
     assert tokenizer.eos_token_id != tokenizer.pad_token_id
-    assert len(tokenizer) == 2048
+    assert len(tokenizer) == VOCABULARY
     assert tokenizer.model_max_length == 1024
 
 

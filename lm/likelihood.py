@@ -13,10 +13,11 @@ Completed = tuple[list[int], int]  # token ids of prompt and completion; where t
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded sequences: ids [B, T], attention mask [B, T], and `scored` [B, T - 1], true where logits predict a
-    completion.
+    """Padded sequences: which ones (their places among all), ids [B, T], attention mask [B, T], and `scored`
+    [B, T - 1], true where logits predict a completion.
     """
 
+    rows: list[int]
     ids: Tensor
     reads: Tensor
     scored: Tensor
@@ -24,9 +25,10 @@ class Batch:
 
 def batches(sequences: Sequence[Completed], pad_id: int, size: int, device: torch.device) -> Iterator[Batch]:
     """Sequences in batches of similar length, the shortest first."""
-    ordered = sorted(sequences, key=lambda sequence: len(sequence[0]))
+    ordered = sorted(range(len(sequences)), key=lambda place: len(sequences[place][0]))
     for begin in range(0, len(ordered), size):
-        rows = ordered[begin : begin + size]
+        places = ordered[begin : begin + size]
+        rows = [sequences[place] for place in places]
         longest = max(len(tokens) for tokens, _ in rows)
         ids = torch.full((len(rows), longest), pad_id, device=device)
         reads = torch.zeros_like(ids)
@@ -35,7 +37,7 @@ def batches(sequences: Sequence[Completed], pad_id: int, size: int, device: torc
             ids[i, : len(tokens)] = torch.tensor(tokens, device=device)
             reads[i, : len(tokens)] = 1
             scored[i, start : len(tokens)] = True
-        yield Batch(ids, reads, scored[:, 1:])
+        yield Batch(places, ids, reads, scored[:, 1:])
 
 
 def log_probabilities(model: nn.Module, batch: Batch) -> Tensor:
