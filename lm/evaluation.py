@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
-from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.bleu import BLEU, BLEUScore
 
 from lm.prompts import fit_chat
 from lm.settings import Sampling
@@ -167,13 +167,21 @@ def _bleu(graded: list[tuple[Item, str]]) -> Estimate | None:
     """Corpus BLEU (Papineni et al. 2002) by sacrebleu; its Chinese tokenizer where any reference is Chinese."""
     if not graded:
         return None
-    most = max(len(item.references) for item, _ in graded)
-    streams = [[item.references[k] if k < len(item.references) else None for item, _ in graded] for k in range(most)]
     chinese = any(has_chinese(reference) for item, _ in graded for reference in item.references)
     metric = BLEU(tokenize="zh" if chinese else "13a")
-    # The statistics that BLEU sums over a corpus, once an answer: a resample of the corpus is then a sum of rows.
-    statistics = np.array(metric._extract_corpus_statistics([bare(answer) for _, answer in graded], streams))
-    return _bootstrap(len(graded), lambda rows: float(metric._aggregate_and_compute(statistics[rows]).score))
+    # What BLEU counts in each answer: the score of a corpus follows from the sums, so a resample is cheap.
+    counted = np.array([_counts(metric.corpus_score([bare(a)], [[r] for r in item.references])) for item, a in graded])
+
+    def corpus(rows: np.ndarray) -> float:
+        sums = counted[rows].sum(0).tolist()
+        n = metric.max_ngram_order
+        return float(BLEU.compute_bleu(sums[:n], sums[n : 2 * n], sums[-2], sums[-1], metric.smooth_method).score)
+
+    return _bootstrap(len(graded), corpus)
+
+
+def _counts(found: BLEUScore) -> list[int]:
+    return [*found.counts, *found.totals, found.sys_len, found.ref_len]
 
 
 def _rouge(graded: list[tuple[Item, str]]) -> Estimate | None:

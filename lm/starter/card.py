@@ -75,13 +75,13 @@ def _kind(item: Item) -> str:
         ("larger of two", ("larger",)),
         ("spelling", ("spell", "letters of")),
         ("addition", (" + ", "plus")),
-        ("explanations", ("explain", " mean", "what is ")),
         ("subtraction", (" - ", "minus")),
         ("multiplication", (" x ", "times", " * ")),
+        ("units", ("how many", " in ")),
     ):
         if any(mark in text for mark in marks):
             return kind
-    return "units"
+    return "explanations"
 
 
 def card(model: str, n: int, seed: int) -> str:

@@ -13,6 +13,7 @@ def test_education_is_reported_by_what_it_asks() -> None:
     assert kinds.pop("capitals") == 1.0
     assert set(kinds) == {
         "addition",
+        "explanations",
         "larger of two",
         "multiplication",
         "opposites",
