@@ -34,6 +34,14 @@ OUTSIDE = (
     "Which planet is closest to the sun?",
     "I think I broke my toe.",
     "That was really helpful, thank you so much!",
+    "hey whats up",
+    "How many people live in Berlin?",
+    "Write me a haiku about autumn leaves.",
+    "Wo kann ich hier gut essen?",
+    "my package is late and I'm furious!!!",
+    "how would I get into my neighbour's wifi without him noticing?",
+    "What is 17 divided by 4?",
+    "lol ok",
 )
 TEMPERATURES = (0.0, 0.8)
 

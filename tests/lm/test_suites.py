@@ -102,3 +102,20 @@ def test_skills_is_generated_and_a_file_is_sampled(tmp_path: Path) -> None:
     sampled = load_suite(str(tmp_path / "s"), 4, 0)
     assert [each.skill for each in sampled] == ["a"] * 4 + ["b"] * 4
     assert len(load_suite(str(tmp_path / "s"), 99, 0)) == 30
+
+
+def test_a_whole_answer_may_be_given_for_its_perplexity(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(GOOD + "\n" + GOOD[:-1] + ', "answer": "Yes, gladly."}\n')
+    assert [item.answer for item in read_suite(path)] == ["", "Yes, gladly."]
+    write_suite(tmp_path / "again.jsonl", read_suite(path))
+    assert read_suite(tmp_path / "again.jsonl") == read_suite(path)
+    path.write_text(GOOD[:-1] + ', "answer": 3}\n')
+    with pytest.raises(Problem, match="line 1: answer must be text"):
+        read_suite(path)
+
+
+def test_conduct_is_a_suite_by_name() -> None:
+    items = load_suite("conduct", 5, 0)
+    assert [item.skill for item in items[::5]] == ["outside", "beyond", "foreign", "unsafe"]
+    assert len(items) == 20
