@@ -37,8 +37,8 @@ class Opinions:
         try:
             return await asyncio.to_thread(self._thumb, id_of(history[data.index]), data.liked, request)
         except Problem as problem:
-            gr.Warning(f"{problem}. {problem.hint}", title="Not kept")
-            return {self.parts.chat: gr.Chatbot(feedback_value=[])}
+            said = note(f"Not kept: {problem}. {problem.hint}".strip())
+            return {self.parts.chat: gr.Chatbot(feedback_value=[]), self.parts.status: said}
 
     async def reasons(self, chosen: list[str], message_id: str, request: gr.Request) -> Step:
         """Why: any number of tags, replaced as a whole."""

@@ -74,8 +74,11 @@ def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings
         "api_visibility": "private",
     }
     answer = common | {"concurrency_id": "gen"}
+    # Answered by their own request. Through the queue, what is asked while Gradio's client closes the stream of the
+    # event before gets no answer: a panel would stay open, though its opinion is kept.
+    stored = common | {"queue": False}
 
-    page.load(opinions.start, None, **common)
+    page.load(opinions.start, None, **stored)
     box.submit(turns.send, [box, chat], **answer)
     parts.two.click(turns.send_for_two, [box, chat], **answer)
     chat.example_select(turns.send_example, [chat], **answer)
@@ -84,15 +87,15 @@ def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings
     box.stop(turns.stop, None, None, queue=False, api_visibility="private")
 
     # By default a click is dropped while the one before is on its way to the store.
-    chat.like(opinions.thumb, [chat], trigger_mode="multiple", **common)
-    parts.reasons.input(opinions.reasons, [parts.reasons, parts.rated], trigger_mode="always_last", **common)
+    chat.like(opinions.thumb, [chat], trigger_mode="multiple", **stored)
+    parts.reasons.input(opinions.reasons, [parts.reasons, parts.rated], trigger_mode="always_last", **stored)
     for event in (parts.keep.click, parts.comment.submit):
-        event(opinions.words, [parts.comment, parts.correction, parts.rated], **common)
+        event(opinions.words, [parts.comment, parts.correction, parts.rated], **stored)
     for verdict, button in parts.verdicts.items():
-        button.click(opinions.judge, [gr.State(verdict), chat], **common)
+        button.click(opinions.judge, [gr.State(verdict), chat], **stored)
 
-    parts.talks.input(opinions.open, [parts.talks], trigger_mode="always_last", **common)
-    parts.new.click(opinions.open, [gr.State(None)], **common)
+    parts.talks.input(opinions.open, [parts.talks], trigger_mode="always_last", **stored)
+    parts.new.click(opinions.open, [gr.State(None)], **stored)
     parts.menu.click(None, js=TOGGLE_SIDE)
     for each in (parts.talks.input, parts.new.click, parts.scrim.click):
         each(None, js=CLOSE_SIDE)

@@ -112,7 +112,6 @@ def test_an_answer_is_rated_with_reasons_comment_and_correction(page: Page, runn
     page.locator("#reasons").get_by_text("Clear", exact=True).click()
     page.locator("#reasons").get_by_text("Good tone", exact=True).click()
     until(lambda: opinions(running, kept).get("tags") == ["Clear", "Good tone"])
-    page.wait_for_timeout(1500)  # the page's answer to the last reason closes on what is typed before it comes
     page.fill("#comment textarea, #comment input", "Just so.")
     page.fill("#correction textarea", "It arrives on Thursday.")
     page.click("#keep")
