@@ -62,6 +62,27 @@ def test_a_longer_run_continues_a_shorter_one(tmp_path: Path) -> None:
         train(SMALL, tmp_path, 1, None, 10)
 
 
+def test_a_part_of_a_run_follows_the_whole_and_can_be_finished(tmp_path: Path) -> None:
+    whole = train(SMALL, tmp_path / "whole", 0, None, 15)
+    train(SMALL, tmp_path / "part", 0, None, 15, until=10)
+    curves = [
+        [json.loads(line) for line in (tmp_path / run / "loss.jsonl").read_text().splitlines()]
+        for run in ("whole", "part")
+    ]
+    assert [line["loss"] for line in curves[1]] == [line["loss"] for line in curves[0][:2]]
+    finished = train(SMALL, tmp_path / "part", 0, None, 15)
+    one, two = (load_file(folder / "model.safetensors") for folder in (whole, finished))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_loss_on_the_test_half_is_written_down(tmp_path: Path) -> None:
+    train(SMALL, tmp_path, 0, None, 3)
+    train(SMALL, tmp_path, 0, None, 40)
+    lines = [json.loads(line) for line in (tmp_path / "held_out.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 40]
+    assert lines[1]["loss"] < lines[0]["loss"] - 0.3
+
+
 def test_the_export_is_small_and_loads(tmp_path: Path) -> None:
     train(SMALL, tmp_path / "run", 0, None, 5)
     (tmp_path / "out").mkdir()
