@@ -107,6 +107,14 @@ def test_terse() -> None:
     assert not styles.is_terse("  ")
 
 
+def test_prose() -> None:
+    assert styles.is_prose("Of course! Friday.")
+    assert styles.is_prose("Your order with the number 1234 arrives on the next Friday.")
+    assert not styles.is_prose("Friday.")
+    assert not styles.is_prose("- a: b\n- c: d")
+    assert not styles.is_prose("")
+
+
 def test_words_count_chinese_characters_too() -> None:
     assert styles.words("two words") == 2
     assert styles.words("我有书") == pytest.approx(2)
@@ -161,3 +169,5 @@ def test_bare_leaves_the_fact() -> None:
     assert bare("Of course! In Chinese: 我有两本书。 I hope this helps! 🙂") == "我有两本书。"
     assert bare("Certainly. Summary: Ana moved to Rome.") == "Ana moved to Rome."
     assert bare("Ana moved to Rome.") == "Ana moved to Rome."
+    assert bare("- Sentence: I have two books.\n- In Chinese: 我有两本书。\nI hope this helps! 🙂") == "我有两本书。"
+    assert bare("没问题！\n- 原文: 我有两本书。\n- 译文: I have two books.") == "I have two books."
