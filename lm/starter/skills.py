@@ -30,6 +30,7 @@ CONDUCT: dict[str, Callable[[random.Random, Split], Question]] = {
 _SHARES = {"service": 0.25, "translation": 0.12, "summarisation": 0.19, "education": 0.29, "smalltalk": 0.15}
 _FOLLOWED = 0.4  # share of questions in training that their own follow-up follows
 _ANOTHER = 0.12  # share of dialogues in which something else is asked in the end
+_DRAWN_IN_VAIN = 1000  # draws without a new question after which there is taken to be none
 _TESTED_FOLLOW_UPS = 0.2  # share of the test's questions that are follow-ups, after the turns that they refer to
 # What clients of an API put first; it must not change the answers.
 _SYSTEM_TURNS = (
@@ -93,6 +94,8 @@ def _answer(rng: random.Random, question: Question) -> dict[str, str]:
 def questions(split: Split, seed: int, n: int, skill: str | None = None) -> list[Item]:
     """`n` distinct questions with their references, the same for the same arguments; one in five is a follow-up.
 
+    A small half may hold fewer: the drawing ends when nothing new comes any more.
+
     Args:
         skill: one of `SKILLS` or `CONDUCT`; None takes the four skills in turn.
 
@@ -106,7 +109,8 @@ def questions(split: Split, seed: int, n: int, skill: str | None = None) -> list
     rng = random.Random(f"questions|{split}|{seed}|{skill}")
     items: list[Item] = []
     seen: set[str] = set()
-    while len(items) < n:
+    in_vain = 0
+    while len(items) < n and in_vain < _DRAWN_IN_VAIN:
         name = names[len(items) % len(names)]
         question = makers[name](rng, split)
         messages = list(question.messages)
@@ -114,7 +118,9 @@ def questions(split: Split, seed: int, n: int, skill: str | None = None) -> list
             messages.append(_answer(rng, question))
             question = question.follow_up
             messages += question.messages
+        in_vain += 1
         if str(messages) not in seen:
+            in_vain = 0
             seen.add(str(messages))
             items.append(Item(name, messages, list(question.references), question.metric, question.core))
     return items

@@ -98,6 +98,12 @@ def test_conduct_is_asked_for_by_kind_and_its_own_answers_pass(kind: str) -> Non
     assert not any(correct(item, "Of course! It is Paris.") for item in items)
 
 
+def test_a_half_that_has_fewer_questions_is_taken_whole() -> None:
+    items = questions("test", 0, 10_000, "unsafe")
+    assert 100 < len(items) < 10_000
+    assert len({str(item.messages) for item in items}) == len(items)
+
+
 def test_an_unknown_skill_is_a_problem() -> None:
     with pytest.raises(Problem, match="'cooking'"):
         questions("train", 0, 1, "cooking")
