@@ -14,7 +14,7 @@ from chat.parts import Parts
 from chat.service import Service
 from chat.shown import Shown, at_store, id_of, last_id, note, show, version_name
 from problems import Problem
-from store.conversations import path_to
+from store.conversations import path_to, set_consent
 from store.ratings import count_present, present, rate, withdraw
 from store.schema import Generation, Person
 
@@ -53,6 +53,10 @@ class Opinions:
     async def judge(self, verdict: str, history: list[Shown], request: gr.Request) -> Step:
         """The verdict on two answers; the chosen one, else the left one, goes on as the conversation."""
         return await at_store(self._judge, verdict, history, request)
+
+    async def consent(self, given: bool, request: gr.Request) -> Step:
+        """Whether this person's words and opinions, earlier ones too, may be learned from."""
+        return await at_store(self._consent, given, request)
 
     async def start(self, request: gr.Request) -> Step:
         """What a page shows first: the conversation this person last spoke in."""
@@ -136,6 +140,12 @@ class Opinions:
             }
         return step
 
+    def _consent(self, given: bool, request: gr.Request) -> Step:
+        with self.service.store.session() as session:
+            set_consent(session, people.of_page(session, request).id, given)
+        said = "may be learned from" if given else "stay out of every later training"
+        return {self.parts.status: note(f"Your chats and ratings {said}.", thanks=given)}
+
     def _open(self, conversation_id: str | None, request: gr.Request) -> Step:
         parts = self.parts
         with self.service.store.session() as session:
@@ -144,7 +154,9 @@ class Opinions:
             opened = named[0][0] if conversation_id is None and named else conversation_id
             seen = view(session, person.id, opened or "")
             judged = thumbs(session, person.id, seen.path)
+            consent = person.consent
         return {
+            parts.consent: consent,
             parts.talks: gr.Radio(choices=[(title, each) for each, title in named], value=opened or None),
             parts.chat: gr.Chatbot(value=show(seen.path), feedback_value=judged),
             parts.pair: gr.Row(visible=seen.pair is not None),

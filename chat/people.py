@@ -29,7 +29,15 @@ def of_cookie(value: str) -> str:
 def of_page(session: Session, request: HTTPConnection) -> Person:
     """The person at a browser; without a cookie (they refuse it) a new one each time."""
     value = request.cookies.get(COOKIE)
-    return person(session, of_cookie(value) if value else None)
+    return _at_browser(session, value) if value else person(session, None)
+
+
+def _at_browser(session: Session, value: str) -> Person:
+    """The holder of a cookie; after they were erased, somebody new."""
+    found = person(session, of_cookie(value))
+    while found.erased is not None:
+        found = person(session, of_cookie(found.id))
+    return found
 
 
 def of_call(session: Session, request: HTTPConnection, user: str | None) -> Person:
@@ -38,4 +46,4 @@ def of_call(session: Session, request: HTTPConnection, user: str | None) -> Pers
     if named:
         return session.get(Person, named) or person(session, None, named)
     value = request.cookies.get(COOKIE)
-    return person(session, of_cookie(value)) if value else person(session, None, ANONYMOUS)
+    return _at_browser(session, value) if value else person(session, None, ANONYMOUS)

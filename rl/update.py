@@ -38,6 +38,7 @@ from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSetting
 from rl.training import Progress, measure_anchor, train_policy
 from store.database import Store
 from store.datasets import Frozen, freeze
+from store.people import record_trained_on
 from store.schema import Update, Version
 from store.updates import finish_update, record_step, start_update, unfinished, update_lock
 from store.versions import add_version, promote, serving
@@ -207,6 +208,8 @@ class _Run:
     def _dataset(self, work: Path) -> dict[str, Any]:
         with self.store.session(reading=True) as session:
             frozen = freeze(session, seed=self.seed, holdout_share=self.knobs.reward.holdout_share)
+        with self.store.session() as session:
+            record_trained_on(session, self.id, frozen)
         frozen.to_json(work)
         return {
             "hash": frozen.hash,

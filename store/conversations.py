@@ -41,8 +41,14 @@ def person(session: Session, id: str | None, name: str | None = None) -> Person:
 
 
 def set_consent(session: Session, person_id: str, consent: bool) -> Person:
-    """Let this person's words and ratings into datasets, or keep them out of all later ones."""
+    """Let this person's words and ratings into datasets, or keep them out of all later ones.
+
+    Raises:
+        Problem: there is no such person, or they were erased.
+    """
     found = known(session, Person, person_id, "person")
+    if consent and found.erased is not None:
+        raise Problem(f"{person_id} was erased.", hint="Whoever comes back is somebody new.")
     found.consent = consent
     return found
 

@@ -7,6 +7,8 @@ file that knows which database it is.
 from __future__ import annotations
 
 import fcntl
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +64,37 @@ class Store:
                 session.commit()
             except (OperationalError, DataError) as error:
                 raise _explain(error, self.url) from error
+
+    def compact(self) -> None:
+        """Rewrite the database without what was deleted, so that no byte of it stays in the files.
+
+        Raises:
+            Problem: somebody else keeps the database busy.
+        """
+        outside = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            if self.engine.dialect.name != "sqlite":
+                with outside.connect() as connection:
+                    connection.exec_driver_sql("VACUUM FULL")
+                return
+            raw = self.engine.raw_connection()  # our BEGIN comes with SQLAlchemy's; neither command may stand in one
+            try:
+                cursor = raw.cursor()
+                cursor.execute("VACUUM")
+                deadline = time.monotonic() + BUSY_SECONDS
+                while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    if time.monotonic() > deadline:
+                        raise Problem(
+                            f"The store at {self.url} is read without a pause: deleted words may stand in its log.",
+                            hint="Stop what reads it for long, then try again.",
+                        )
+                    time.sleep(0.05)
+            finally:
+                raw.close()
+        except DatabaseError as error:
+            raise _explain(error, self.url) from error
+        except sqlite3.Error as error:
+            raise Problem(f"The store at {self.url} cannot be compacted: {error}.", hint="Try again later.") from error
 
     def close(self) -> None:
         """Close every connection."""

@@ -95,9 +95,40 @@ class Frozen:
             frozen = cls(about["hash"], pairs, thumbs, prompts, about["left_out"])
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Problem(f"The dataset in {folder} cannot be read: {error}", hint="Freeze a new one.") from None
+        if about.get("erased"):
+            raise Problem(f"Rows of the dataset in {folder} were erased since.", hint="Start a new update.")
         if _hash(pairs, thumbs, prompts) != frozen.hash:
             raise Problem(f"The dataset in {folder} was changed: its rows lack its hash.", hint="Freeze a new one.")
         return frozen
+
+
+def redact(folder: Path, person: str, conversations: set[str]) -> int:
+    """Take the rows of a person, or of these conversations, out of a dataset that `to_json` wrote; returns how many.
+
+    The dataset keeps its hash, as the record of what was learned from, and says how many rows were erased; it cannot
+    be read as a whole one again.
+    """
+    removed = 0
+    for name in ("pairs", "thumbs", "prompts"):
+        path = folder / f"{name}.jsonl"
+        if not path.is_file():
+            continue
+        rows = _rows(path)
+        kept = [row for row in rows if row["person"] != person and row["conversation"] not in conversations]
+        if len(kept) < len(rows):
+            removed += len(rows) - len(kept)
+            _replace(path, "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in kept))
+    if removed:
+        about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        about["erased"] = about.get("erased", 0) + removed
+        _replace(folder / "dataset.json", json.dumps(about, indent=1))
+    return removed
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def freeze(session: Session, *, seed: int, holdout_share: float = 0.15) -> Frozen:

@@ -158,3 +158,20 @@ def test_a_traceback_is_shown_only_on_demand(run: Callable[..., Ran], monkeypatc
     assert "ZeroDivisionError: by nought" in plain.err
     assert "Traceback" not in plain.err
     assert "Traceback" in loud.err
+
+
+def test_a_person_is_shown_handed_out_and_erased(run: Callable[..., Ran], pairs: Path, tmp_path: Path) -> None:
+    assert run("import", pairs).status == 0
+    assert [each["id"] for each in run("person", "list", "--json").json["people"]] == ["import"]
+    assert run("person", "show", "import", "--json").json["ratings"] == {"pair": 40}
+    handed = run("person", "export", "import", tmp_path / "all.json", "--json")
+    assert (handed.status, handed.json["generations"]) == (0, 80)
+    assert "On Monday. 39" in (tmp_path / "all.json").read_text()
+    assert run("person", "consent", "import", "no", "--json").json == {"id": "import", "consent": False}
+    assert run("export", tmp_path / "out.jsonl", "--json").json["rows"] == 0
+    done = run("person", "erase", "import", "--yes", "--json").json
+    assert (done["generations"], done["ratings"], done["versions"]) == (80, 40, [])
+    assert b"On Monday" not in (tmp_path / "ratchet-data" / "ratchet.db").read_bytes()
+    assert "erased" in run("person", "list").out
+    missing = run("person", "show", "nobody", "--json")
+    assert (missing.status, missing.json["error"]) == (1, "There is no person nobody.")
