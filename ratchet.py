@@ -112,10 +112,11 @@ def loaded(settings: Settings, store: Store) -> Base:
 
 def frozen_ratings(settings: Settings, store: Store) -> Frozen:
     """The present opinions, split as every update splits them."""
+    from reward.settings import shares
     from store.datasets import freeze
 
     with store.session(reading=True) as session:
-        return freeze(session, seed=settings.reward.seed, holdout_share=settings.reward.holdout_share)
+        return freeze(session, seed=settings.reward.seed, **shares(settings.reward))
 
 
 @command(cli, "serve")

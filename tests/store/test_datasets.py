@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from problems import Problem
+from store import datasets
 from store.conversations import set_consent
 from store.database import Store, open_store
 from store.datasets import Frozen, freeze, split_of
@@ -137,8 +139,9 @@ def test_prompts_are_distinct_and_need_no_rating(scene: Scene) -> None:
 def test_repeats_of_an_opening_fall_on_one_side_whatever_follows(scene: Scene) -> None:
     ann = scene.person("ann")
     for number in range(40):
-        opening = {"role": "user", "content": f"Question {number}"}
-        again = {"role": "user", "content": f"  QUESTION\n{number} "}
+        words = hashlib.sha256(str(number).encode()).hexdigest()[:16]  # else one question would be nearly the next
+        opening = {"role": "user", "content": f"Question {number} {words}"}
+        again = {"role": "user", "content": f"  QUESTION\n{number} {words.upper()} "}
         turns = [opening, {"role": "assistant", "content": "Hm."}, {"role": "user", "content": "And?"}]
         for messages in ([opening], [again], turns, [{"role": "system", "content": "Be kind."}, opening]):
             scene.rate(scene.answer(ann, messages, "a"), ann, "thumb", 1)
@@ -150,6 +153,77 @@ def test_repeats_of_an_opening_fall_on_one_side_whatever_follows(scene: Scene) -
     assert len(sides) == 40
     assert all(len(each) == 1 for each in sides.values())
     assert {"train", "holdout"} == set.union(*sides.values())
+
+
+def opening_on(side: str, share: float, nth: int = 0) -> str:
+    """A question that falls on that side."""
+    words = (f"Question {hashlib.sha256(str(number).encode()).hexdigest()[:16]}" for number in range(1000))
+    return [word for word in words if split_of(word, share) == side][nth]
+
+
+def test_what_is_nearly_held_out_is_not_trained_on(scene: Scene) -> None:
+    ann = scene.person("ann")
+    held = opening_on("holdout", 0.3)
+    near = next(
+        f"{held}{mark}"
+        for mark in ("!", "?", "...", " !", "!!", "?!", ";")
+        if split_of(f"{held}{mark}", 0.3) == "train"
+    )
+    for words, answer in ((held, "held"), (near, "near"), (opening_on("train", 0.3), "far")):
+        scene.rate(scene.answer(ann, words, answer), ann, "thumb", 1)
+    dataset = frozen(scene.store, holdout_share=0.3)
+    assert {(each.answer, each.split) for each in dataset.thumbs} == {("held", "holdout"), ("far", "train")}
+    assert len(dataset.prompts) == 2
+    assert dataset.left_out == {"nearly held out": 2}
+
+
+def test_a_person_is_held_out_for_ever_and_never_one_of_the_first(scene: Scene) -> None:
+    people = [scene.person(f"person {number}") for number in range(60)]
+    for number, each in enumerate(people):
+        scene.rate(scene.answer(each, opening_on("train", 0.15, number), "a"), each, "thumb", 1)
+    with scene.store.session(reading=True) as session:
+        dataset = freeze(session, seed=0, holdout_people=0.4)
+    held = {each.person for each in dataset.thumbs if each.split == "holdout"}
+    assert 5 < len(held) < 30
+    assert not held & set(people[:20])
+    assert {each.person for each in dataset.thumbs if each.split == "train"} == set(people) - held
+    assert {each.person for each in dataset.prompts if each.split == "holdout"} == held
+    for number in range(60, 80):
+        newer = scene.person(f"person {number}")
+        scene.rate(scene.answer(newer, opening_on("train", 0.15, number), "a"), newer, "thumb", 1)
+    with scene.store.session(reading=True) as session:
+        later = freeze(session, seed=9, holdout_people=0.4)
+    assert {each.person for each in later.thumbs if each.split == "holdout"} >= held
+
+
+def test_a_held_out_person_s_opinion_on_another_s_answer_is_left_out(scene: Scene) -> None:
+    people = [scene.person(f"person {number}") for number in range(60)]
+    with scene.store.session(reading=True) as session:
+        held = sorted(datasets._held_out_people(session, 0.4))
+    answer = scene.answer(people[0], opening_on("train", 0.15), "a")
+    scene.rate(answer, held[0], "thumb", 1)
+    scene.rate(answer, people[1], "thumb", 1)
+    with scene.store.session(reading=True) as session:
+        dataset = freeze(session, seed=0, holdout_people=0.4)
+    assert [(each.person, each.split) for each in dataset.thumbs] == [(people[1], "train")]
+    assert dataset.left_out == {"straddling": 1}
+
+
+def test_one_person_s_share_is_capped(scene: Scene) -> None:
+    people = [scene.person(name) for name in ("ann", "bob", "cem", "dora")]
+    for count, each in zip((30, 4, 3, 3), people, strict=True):
+        for _ in range(count):
+            number = scene.events()
+            scene.rate(scene.answer(each, opening_on("train", 0.15, number), f"a{number}"), each, "thumb", 1)
+
+    def by_person(share: float) -> list[int]:
+        with scene.store.session(reading=True) as session:
+            rows = freeze(session, seed=0, person_share=share).thumbs
+        return [sum(row.person == each for row in rows) for each in people]
+
+    assert by_person(1.0) == [30, 4, 3, 3]
+    assert by_person(0.5) == [10, 4, 3, 3]
+    assert by_person(0.01) == [3, 3, 3, 3]
 
 
 def test_an_edited_opening_that_would_straddle_is_left_out(scene: Scene) -> None:
