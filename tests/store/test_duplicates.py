@@ -17,6 +17,8 @@ from store.duplicates import near_duplicates, pieces
         ("Summarise this text for me: it rained all day.", "Summarise this text for me: it rained all days!", True),
         ("Summarise this text for me: it rained all day.", "Summarise this text for me: Ana moved to Rome.", False),
         ("Where is my parcel?", "What is the capital of Peru?", False),
+        ("Where is my order 4711 now, please?", "Where is my order 4712 now, please?", False),
+        ("Where is my order 4711 now, please?", "where is my order 4711 now please", True),
         ("What is 12 + 8?", "What is 93 + 4?", False),
         ("请把这句话翻译成中文：他有两只红色的猫。", "请把这句话翻译成中文:他有两只红色的猫", True),
         ("", "", True),
