@@ -1,9 +1,10 @@
 """Texts that are nearly the same, so that what is tested on is not trained on under another spelling.
 
 Exact, without sketches: two texts are near duplicates if they name the same numbers and the Jaccard similarity of their
-sets of five-character pieces reaches the threshold; a question about another order is another question. Candidates come from an index of each set's rarest pieces: two sets as similar as t must share
-one among the first |S| - ceil(t |S|) + 1 pieces of each, in any common order (prefix filtering; Chaudhuri, Ganti and
-Kaushik 2006, ICDE; Bayardo, Ma and Srikant 2007, WWW).
+sets of five-character pieces reaches the threshold; a question about another order is another question. Candidates come
+from an index of each set's rarest pieces: two sets as similar as t must share one among the first |S| - ceil(t |S|) + 1
+pieces of each, in any common order (prefix filtering; Chaudhuri, Ganti and Kaushik 2006, ICDE; Bayardo, Ma and Srikant
+2007, WWW).
 """
 
 from __future__ import annotations
