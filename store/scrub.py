@@ -74,6 +74,11 @@ class Scrubber:
             for turn in turns
         ]
 
+    def add(self, other: Scrubber) -> None:
+        """Count the finds of another, too."""
+        for field, kinds in other.counts.items():
+            self.counts[field] += kinds
+
     def total(self) -> dict[str, dict[str, int]]:
         """The counts as plain numbers, fields and kinds in the order of their names."""
         return {field: dict(sorted(kinds.items())) for field, kinds in sorted(self.counts.items()) if kinds}
