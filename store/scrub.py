@@ -38,7 +38,8 @@ SCHEMES = re.compile(
     r"|3(?:0[0-5]|[689]\d)\d{11}|62\d{14,17}|6(?:011|5\d\d|4[4-9]\d)\d{12,15}|35(?:2[89]|[3-8]\d)\d{12,15}"
     r"|(?:50|5[6-9])\d{11,17}"
 )
-RUN = re.compile(r"[+＋(（]{0,2}\d[\d ()（）./\-‐–－\u00a0]{5,}\d")
+RUN = re.compile(r"[0-9０-９][0-9０-９ ()（）./\-‐–－\u00a0]{5,}[0-9０-９]")
+OPENING = "+＋(（"  # what may stand before a telephone number's first digit
 CUE = re.compile(
     r"phone|tel\b|tel[.:：]|telephone|mobile|cell|\bcall|\btext|sms|whatsapp|wechat|fax|dial|contact|\bring\b"
     r"|电话|手机|致电|拨打|联系|微信|热线|传真",
@@ -104,6 +105,8 @@ class Scrubber:
     def _phones(self, text: str) -> Iterator[tuple[int, int]]:
         for run in RUN.finditer(text):
             begin, end = run.span()
+            while begin and text[begin - 1] in OPENING:
+                begin -= 1
             if sum(map(str.isdigit, run[0])) < 7 or _glued(text, begin, end):
                 continue
             # One character more on either side: the matcher looks whether a letter or a currency stands there.

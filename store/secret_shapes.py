@@ -11,8 +11,8 @@ from collections.abc import Iterator
 Span = tuple[int, int]
 
 WORD = r"(?<![A-Za-z0-9_-])"  # a token begins where no word goes on, so that a run is read once
-SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
-    (markers, re.compile(pattern))
+SHAPES = tuple(
+    (marker, re.compile(pattern))
     for markers, pattern in (
         # A private key in PEM (RFC 7468), cut off or not.
         (
@@ -42,6 +42,7 @@ SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
         (("eyJ",), WORD + r"eyJ[A-Za-z0-9_-]{8,}+\.eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}+"),
         (("earer ", "EARER "), r"(?i:(?<=\bbearer ))(?=[A-Za-z._~+/-]{0,200}[0-9])[A-Za-z0-9._~+/-]{20,}+=*+"),
     )
+    for marker in markers
 )
 CUES = ("passw", "passphrase", "pwd", "secret", "token", "key", "密码", "口令", "密钥", "令牌")
 NAMED = re.compile(
@@ -53,11 +54,10 @@ NAMED = re.compile(
 
 def secrets_in(text: str) -> Iterator[Span]:
     """(begin, end) of each secret, the first first, none overlapping."""
-    found: list[Span] = []
-    for markers, pattern in SHAPES:
-        if any(marker in text for marker in markers):
-            found += (match.span() for match in pattern.finditer(text))
-    if any(cue in text.lower() for cue in CUES):
+    patterns = {pattern for marker, pattern in SHAPES if marker in text}
+    found = [match.span() for pattern in patterns for match in pattern.finditer(text)]
+    small = text.lower()
+    if [cue for cue in CUES if cue in small]:
         found += _named(text)
     end = 0
     for begin, stop in sorted(found):
