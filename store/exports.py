@@ -96,6 +96,8 @@ def export(
         raise Problem(f"There is no folder {out.parent}.", hint="Make it first, or choose another place.")
     if out.is_dir():
         raise Problem(f"{out} cannot be written: it is a folder.", hint="Choose another place.")
+    if out.name in ("README.md", factory.NAME):
+        raise Problem(f"{out.name} is the name of a file beside the export.", hint="Choose another name.", status=2)
     format, form = format_of(out, format), FORMS[as_]
     check_license(license)
     scrubber, tally = Scrubber() if scrub else None, Tally()

@@ -54,8 +54,9 @@ def with_entry(entries: dict[str, Any], out: Path, form: Form, format: str) -> s
     twin = twin_of(out, form, format)
     file = out.name if twin is None else twin[0].name
     name = stem(out, format)
+    ours = (out.name, f"{name}.llama-factory{Path(file).suffix}")
     held = entries.get(name, {"file_name": file})
-    if not isinstance(held, dict) or held.get("file_name") != file:
+    if not isinstance(held, dict) or held.get("file_name") not in ours:
         name = out.name
     added = entries | {name: {"file_name": file} | form.factory.entry}
     return json.dumps(added, indent=2, ensure_ascii=False) + "\n"

@@ -40,6 +40,8 @@ SCHEMES = re.compile(
 )
 RUN = re.compile(r"[0-9０-９][0-9０-９ ()（）./\-‐–－\u00a0]{5,}[0-9０-９]")
 OPENING = "+＋(（"  # what may stand before a telephone number's first digit
+EXTENDED = re.compile(r"(?:x|ext)[. ]{0,2}[0-9]", re.IGNORECASE)
+EXTENSION = 12  # characters after a run that may be its extension
 CUE = re.compile(
     r"phone|tel\b|tel[.:：]|telephone|mobile|cell|\bcall|\btext|sms|whatsapp|wechat|fax|dial|contact|\bring\b"
     r"|电话|手机|致电|拨打|联系|微信|热线|传真",
@@ -49,7 +51,7 @@ CUE_REACH = 24  # characters before a number in which a word may call it one
 
 
 class Scrubber:
-    """Replaces personal data and counts what it replaced. `counts[field][kind]`: finds so far, most useful in a report.
+    """Replaces personal data. `counts[field][kind]`: how often it has, so far.
 
     The same text always gives the same result, and scrubbing again changes nothing.
     """
@@ -103,19 +105,17 @@ class Scrubber:
         return text
 
     def _phones(self, text: str) -> Iterator[tuple[int, int]]:
+        stop = 0
         for run in RUN.finditer(text):
-            begin, end = run.span()
-            while begin and text[begin - 1] in OPENING:
-                begin -= 1
-            if sum(map(str.isdigit, run[0])) < 7 or _glued(text, begin, end):
+            begin, end = _trimmed(text, *run.span())
+            if sum(map(str.isdigit, text[begin:end])) < 7:
                 continue
-            # One character more on either side: the matcher looks whether a letter or a currency stands there.
-            left = max(begin - 1, 0)
-            window = text[left : end + 1]
-            stop = 0
-            for first, last in sorted(self._matches(window)):
-                if first >= stop and _called(text, left + first, window[first:last]):
-                    yield left + first, left + last
+            # One character before it: a letter or a currency speaks against a number. Some after it: an extension.
+            left = max(begin - 1, stop)
+            window = text[left : end + EXTENSION]
+            for first, last in sorted((left + first, left + last) for first, last in self._matches(window)):
+                if stop <= first < end and _called(text, first, text[first:last]):
+                    yield first, last
                     stop = last
 
     def _matches(self, window: str) -> Iterator[tuple[int, int]]:
@@ -149,10 +149,20 @@ def _cards(text: str) -> Iterator[tuple[int, int]]:
             yield match.span()
 
 
-def _glued(text: str, begin: int, end: int) -> bool:
-    """Whether the run goes on as a word: part of a hash, of a name with digits, of an identifier."""
-    around = text[begin - 1 : begin] + text[end : end + 1]
-    return any(each.isascii() and (each.isalnum() or each == "_") for each in around)
+def _trimmed(text: str, begin: int, end: int) -> tuple[int, int]:
+    """A run with what opens it, and without what belongs to a word: part of a hash, a name or an identifier."""
+    if _in_word(text[begin - 1 : begin]):
+        space = text.find(" ", begin, end)
+        begin = end if space < 0 else space + 1
+    while begin and text[begin - 1] in OPENING:
+        begin -= 1
+    if _in_word(text[end : end + 1]) and not EXTENDED.match(text, end):
+        end = max(text.rfind(" ", begin, end), begin)
+    return begin, end
+
+
+def _in_word(character: str) -> bool:
+    return character.isascii() and (character.isalnum() or character == "_")
 
 
 def _called(text: str, begin: int, number: str) -> bool:

@@ -206,6 +206,8 @@ def test_where_it_cannot_go_is_a_problem(store: Store, tmp_path: Path) -> None:
         with pytest.raises(Problem, match=wrong) as caught:
             export(store, tmp_path / "out.csv", **options)  # type: ignore[arg-type]
         assert caught.value.status == 2
+    with pytest.raises(Problem, match="beside the export"):
+        export(store, tmp_path / "README.md", format="jsonl")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "home"]
 
 

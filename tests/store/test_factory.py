@@ -81,6 +81,18 @@ def test_the_entries_of_others_stay(scene: Scene, tmp_path: Path) -> None:
         assert set(entries) - set(theirs) == {"out.jsonl"}
 
 
+def test_an_export_has_one_entry_in_whatever_form(scene: Scene, tmp_path: Path) -> None:
+    for name, as_, files in (
+        ("out.jsonl", "preference", {"out": "out.llama-factory.jsonl"}),
+        ("out.jsonl", "sft", {"out": "out.jsonl"}),
+        ("out.jsonl", "unpaired", {"out": "out.llama-factory.jsonl"}),
+        ("out.parquet", "sft", {"out": "out.llama-factory.jsonl", "out.parquet": "out.parquet"}),
+    ):
+        export(scene.store, tmp_path / name, as_)
+        entries = json.loads((tmp_path / "dataset_info.json").read_text())
+        assert {key: entry["file_name"] for key, entry in entries.items()} == files
+
+
 def test_a_file_that_cannot_be_merged_is_left_alone(scene: Scene, tmp_path: Path) -> None:
     file = tmp_path / "dataset_info.json"
     for text in ("[1]", "{", "\udcff"):
