@@ -142,9 +142,9 @@ def main() -> None:
             row = {"run": name} | measure(folder / "home", folder / out, options)
             rows.append(row)
             print(
-                f"{name:<26} {row['rows']} rows, {row['seconds']:.1f} s ({row['processor_seconds']:.1f} s of processor), "
-                f"{row['rows_per_second']:,.0f} rows/s, "
-                f"peak {row['peak_mb']:.0f} MB, file {row['file_mb']:.0f} MB",
+                f"{name:<26} {row['rows']} rows, {row['seconds']:.1f} s, "
+                f"{row['processor_seconds']:.1f} s of processor, "
+                f"{row['rows_per_second']:,.0f} rows/s, peak {row['peak_mb']:.0f} MB, file {row['file_mb']:.0f} MB",
                 flush=True,
             )
     RESULT.parent.mkdir(parents=True, exist_ok=True)
