@@ -53,17 +53,18 @@ NAMED = re.compile(
 
 
 def secrets_in(text: str) -> Iterator[Span]:
-    """(begin, end) of each secret, the first first, none overlapping."""
+    """(begin, end) of each secret, the first first; those that overlap are one."""
     patterns = {pattern for marker, pattern in SHAPES if marker in text}
     found = [match.span() for pattern in patterns for match in pattern.finditer(text)]
     small = text.lower()
     if [cue for cue in CUES if cue in small]:
         found += _named(text)
-    end = 0
-    for begin, stop in sorted(found):
-        if begin >= end:
-            yield begin, stop
-            end = stop
+    apart: list[Span] = []
+    for begin, end in sorted(found):
+        if apart and begin < apart[-1][1]:
+            begin, end = apart[-1][0], max(apart.pop()[1], end)
+        apart.append((begin, end))
+    yield from apart
 
 
 def _named(text: str) -> Iterator[Span]:
