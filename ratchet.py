@@ -260,16 +260,54 @@ def import_(settings: Settings, progress: Progress, files: tuple[Path, ...], for
 
 @command(cli, "export")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--as", "as_", type=click.Choice(["preference", "unpaired"]), default="preference", show_default=True)
-def export(settings: Settings, progress: Progress, out: Path, as_: str) -> Outcome:
-    """Write the ratings to OUT as JSON lines in TRL's columns."""
+@click.option(
+    "--as",
+    "as_",
+    type=click.Choice(["preference", "unpaired", "prompt", "sft"]),
+    default="preference",
+    show_default=True,
+    help="Pairs, thumbs, prompts alone, or conversations that end with a correction.",
+)
+@click.option("--format", "format_", help="jsonl, jsonl.gz or parquet [by the ending of OUT].")
+@click.option("--license", "license_", help="For the dataset card: its id on the Hugging Face hub, such as cc-by-4.0.")
+@click.option("--scrub/--no-scrub", default=True, show_default=True, help="Replace personal data by placeholders.")
+@click.option(
+    "--llama-factory/--no-llama-factory",
+    default=True,
+    show_default=True,
+    help="Also write dataset_info.json, and the rows in LLaMA-Factory's columns where it needs others.",
+)
+def export(
+    settings: Settings,
+    progress: Progress,
+    out: Path,
+    as_: str,
+    format_: str | None,
+    license_: str | None,
+    scrub: bool,
+    llama_factory: bool,
+) -> Outcome:
+    """Write the ratings to OUT in TRL's columns, as JSON lines or Parquet, with a dataset card beside it."""
     from store.exports import export as write_export
 
     with opened(settings) as store:
-        report = write_export(store, out, as_)
+        report = write_export(
+            store,
+            out,
+            as_,
+            format=format_,
+            license=license_,
+            scrub=scrub,
+            llama_factory=llama_factory,
+            progress=progress,
+        )
     data = asdict(report)
     data["as"] = data.pop("as_")
-    return Outcome(data, f"{report.rows} rows written to {report.path} as {as_}.")
+    lines = [f"{report.rows} rows written to {report.path} as {as_}; the card is {report.card}."]
+    lines += [f"left out: {number}, {why}" for why, number in report.left_out.items()]
+    for column, kinds in (report.scrubbed or {}).items():
+        lines.append(f"scrubbed from {column}: " + ", ".join(f"{number} {kind}" for kind, number in kinds.items()))
+    return Outcome(data, "\n".join(lines))
 
 
 @command(people, "list")

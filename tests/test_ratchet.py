@@ -70,9 +70,31 @@ def test_in_and_out_again(run: Callable[..., Ran], pairs: Path, tmp_path: Path) 
     }
     assert run("import", pairs, "--json").json["duplicates"] == 40
     out = tmp_path / "out.jsonl"
-    assert run("export", out, "--json").json == {"rows": 40, "path": str(out), "as": "preference", "left_out": {}}
+    exported = run("export", out, "--json").json
+    expected = {"rows": 40, "path": str(out), "as": "preference", "format": "jsonl", "left_out": {}, "scrubbed": {}}
+    assert {key: exported[key] for key in expected} == expected
+    assert exported["card"] == str(tmp_path / "README.md")
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert sorted(row["chosen"][0]["content"] for row in rows) == sorted(p["chosen"][0]["content"] for p in PAIRS)
+
+
+def test_an_export_says_what_it_scrubbed_and_left_out(run: Callable[..., Ran], tmp_path: Path) -> None:
+    rows = [{"prompt": "Hi", "completion": f"Mail to a{i}@example.com.", "label": True} for i in range(3)]
+    (tmp_path / "in.json").write_text(json.dumps(rows))
+    run("import", "in.json")
+    done = run("export", "out.parquet", "--as", "unpaired", "--license", "cc-by-4.0")
+    assert (done.status, done.out.splitlines()) == (
+        0,
+        [
+            "3 rows written to out.parquet as unpaired; the card is README.md.",
+            "scrubbed from completion: 3 email",
+        ],
+    )
+    assert 'license: "cc-by-4.0"' in (tmp_path / "README.md").read_text()
+    assert run("export", "out.jsonl", "--as", "unpaired", "--no-scrub", "--json").json["scrubbed"] is None
+    assert "a2@example.com" in (tmp_path / "out.jsonl").read_text()
+    assert run("export", "out.txt").status == 2
+    assert run("export", "out.txt", "--format", "jsonl").status == 0
 
 
 def test_fit_report_score(run: Callable[..., Ran], pairs: Path) -> None:
