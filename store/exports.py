@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from problems import Problem
 from store.database import Store
-from store.formats.rows import Parsed, ParsedPair, ParsedThumb
+from store.formats.rows import ParsedPair, ParsedThumb
 from store.opinions import Opinion, opinions
 
 FORMS = ("preference", "unpaired")
@@ -104,7 +104,7 @@ def _preference(opinion: Opinion) -> ParsedPair:
     return ParsedPair(opinion.messages, chosen, rejected)
 
 
-def _columns(told: Parsed) -> dict[str, Any]:
+def _columns(told: ParsedPair | ParsedThumb) -> dict[str, Any]:
     if isinstance(told, ParsedPair):
         return {"prompt": told.prompt, "chosen": _answer(told.chosen), "rejected": _answer(told.rejected)}
     return {"prompt": told.prompt, "completion": _answer(told.completion), "label": told.label}

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, select
 from sqlalchemy.orm import Session, aliased
 
-from store.schema import Conversation, Generation, Person, Rating, present_ratings
+from store.schema import Conversation, Generation, Message, Person, Rating, present_ratings
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,10 @@ class Asked:
 
 
 def asked(session: Session) -> Iterator[Asked]:
-    """The prompt of every generation in conversations of people who consent, the oldest first; repeats included."""
+    """The prompt of every generation in conversations of people who consent, the oldest first; repeats included.
+
+    After them, the imported conversations that have no generation: prompts that wait for an answer.
+    """
     query = (
         select(Generation.person_id, Generation.conversation_id, Generation.messages)
         .where(_usable(Generation.person_id, Generation.conversation_id))
@@ -86,6 +90,16 @@ def asked(session: Session) -> Iterator[Asked]:
     )
     for row in session.execute(query.execution_options(yield_per=500)):
         yield Asked(*row)
+    waiting = (
+        select(Conversation.person_id, Conversation.id, Message.role, Message.content)
+        .join(Message, Message.conversation_id == Conversation.id)
+        .where(Conversation.surface == "import", _usable(Conversation.person_id, Conversation.id))
+        .where(~exists().where(Generation.conversation_id == Conversation.id))
+        .order_by(Conversation.created, Conversation.id, Message.created, Message.id)
+    )
+    turns = session.execute(waiting.execution_options(yield_per=500))
+    for (person, conversation), rows in groupby(turns, key=lambda row: (row[0], row[1])):
+        yield Asked(person, conversation, [{"role": row[2], "content": row[3]} for row in rows])
 
 
 def _consenting() -> Select[Any]:

@@ -146,7 +146,7 @@ def test_a_format_may_be_named_and_is_then_held_to(store: Store, tmp_path: Path)
     assert import_file(store, file, format="trl-preference").imported == 5
 
 
-@pytest.mark.parametrize("content", ['{"prompt": "Q", "chos', "a letter", "[1, 2]", '{\n"prompt": "Q"\n}'])
+@pytest.mark.parametrize("content", ['{"prompt": "Q", "chos', "a letter", "[1, 2]", '{\n"prompt": "Q"\n'])
 def test_a_file_of_which_no_row_can_be_read_is_a_problem_of_its_first_row(
     store: Store, tmp_path: Path, content: str
 ) -> None:
