@@ -5,8 +5,8 @@ Each row comes as an object of its columns, with its place.
 
 from __future__ import annotations
 
+import codecs
 import csv
-import io
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +35,8 @@ def parquet(path: Path) -> Rows:
             for batch in file.iter_batches(batch_size=BATCH, use_threads=False):
                 for row in batch.to_pylist():
                     number += 1
-                    yield f"row {number}", row
+                    # A column that a row lacks is null in it.
+                    yield f"row {number}", {name: value for name, value in row.items() if value is not None}
     except (ArrowException, OSError, ValueError) as error:
         raise Problem(
             f"{path} is no whole Parquet file: {str(error).splitlines()[0] if str(error) else 'it cannot be read'}.",
@@ -47,7 +48,7 @@ def csv_rows(path: Path, file: BinaryIO) -> Rows:
     """Rows of a CSV file in UTF-8; a short row lacks its last columns, a row with more values than columns is bad."""
     # Conversations are long values; the limit is the module's, not the reader's.
     csv.field_size_limit(1 << 30)
-    reader = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
+    reader = csv.reader(codecs.iterdecode(file, "utf-8-sig"), strict=True)
     header: list[str] = []
     begun = 1
     while True:
