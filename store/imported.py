@@ -13,7 +13,7 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from store.formats.rows import Parsed, ParsedAnswer, ParsedDraw, ParsedPair, ParsedThumb, Turns
-from store.schema import Tables, new_id
+from store.schema import Tables
 
 PERSON = "import"
 
@@ -24,9 +24,14 @@ def answer_id(conversation: str, side: str | None = None) -> str:
 
 
 class ImportedRows:
-    """Table rows of several parsed rows, inserted together, in the order of their keys."""
+    """Table rows of several parsed rows, inserted together, in the order of their keys.
 
-    def __init__(self) -> None:
+    Messages get ids that grow with time, from `first` on: a large import then appends to the indexes of that largest
+    table instead of writing all over them. Two of them are never made in one nanosecond, so none comes twice.
+    """
+
+    def __init__(self, first: int) -> None:
+        self.next = first
         self.conversations: list[dict[str, Any]] = []
         self.messages: list[dict[str, Any]] = []
         self.generations: list[dict[str, Any]] = []
@@ -78,7 +83,8 @@ class ImportedRows:
     def _message(
         self, conversation: str, parent: str | None, role: str, content: str, generation: str | None, at: datetime
     ) -> str:
-        id = new_id()
+        id = f"{self.next:016x}"
+        self.next += 1
         message = {"id": id, "conversation_id": conversation, "parent_id": parent, "role": role}
         self.messages.append(message | {"content": content, "generation_id": generation, "created": at})
         return id

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -219,6 +220,7 @@ class _Import:
         self._session = session
         self._progress = progress
         self._begun = now()
+        self._next_message = time.time_ns()
         self._rows = 0
         self._stored = 0
         self._batch: list[list[tuple[str | None, Parsed]]] = []
@@ -251,7 +253,7 @@ class _Import:
     def flush(self) -> None:
         """Store what waits."""
         held = self._held([id for row in self._batch for id, _ in row if id is not None])
-        rows = ImportedRows()
+        rows = ImportedRows(self._next_message)
         for row in self._batch:
             fresh = False
             for id, parsed in row:
@@ -268,6 +270,7 @@ class _Import:
             self.imported += fresh
             self.duplicates += not fresh
         rows.insert(self._session)
+        self._next_message = rows.next
         if self._progress is not None and (self._batch or not self._rows):
             self._progress(self._rows)
         self._batch, self._weight = [], 0
