@@ -3,8 +3,8 @@
     python bench/imports.py [--pairs 200000]
 
 Makes JSON lines and Parquet files of pairs of about 1 KB in a temporary folder, brings each into an empty store with
-`ratchet import --json` in a process of its own, and takes rows a second, start included, and the process's peak resident
-memory. Prints them, writes bench/results/imports.json.
+`ratchet import --json` in a process of its own, and takes rows a second, start included, and the process's peak
+resident memory. Prints them, writes bench/results/imports.json.
 """
 
 from __future__ import annotations

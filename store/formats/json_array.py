@@ -126,8 +126,8 @@ def _value(text: Text) -> Any:
             if text.ended or not cut:
                 raise text.wrong(error.msg, error.pos) from None
         else:
-            # A number at the very end may go on.
-            if end < len(text.read) or text.ended:
+            # A number so close to the end may go on: 1 of 1.5, or of 1e+5.
+            if end < len(text.read) - NEAR or text.ended:
                 text.go(end)
                 return value
         text.more()
