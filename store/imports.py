@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -26,68 +26,16 @@ from problems import Problem
 from store.conversations import person
 from store.database import Store
 from store.exports import pairs_told, thumbs_told
-from store.formats import (
-    alpaca,
-    argilla,
-    chat_ui,
-    fastchat,
-    feel,
-    gradio,
-    hh_rlhf,
-    kto,
-    librechat,
-    open_webui_chats,
-    open_webui_feedback,
-    openai_logs,
-    pykoi,
-    sharegpt,
-    trl_preference,
-    trl_prompt,
-    trl_unpaired,
-)
 from store.formats.files import read_rows
-from store.formats.rows import BadRow, LeftOut, Parsed, ParsedAnswer
+from store.formats.known import Format, format_of
+from store.formats.rows import BadRow, LeftOut, Parsed, ParsedAnswer, shown
 from store.imported import PERSON, ImportedRows, answer_id, said
 from store.ratings import check_value
 from store.schema import Conversation, now
 
 CHUNK = 500  # rows stored together
 WEIGHT = 4_000_000  # characters stored together
-LOOK_AT = 100  # rows that are looked at to tell a format
 NAMED = 10_000  # rows whose faults are listed
-
-
-class Format(Protocol):
-    """What a module in `store.formats` offers."""
-
-    NAME: str
-
-    def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether the row looks like one of this format."""
-
-    def parse(self, row: Mapping[str, Any]) -> list[Parsed]:
-        """Read a row; BadRow says what is wrong with it, LeftOut that there is nothing in it to keep."""
-
-
-FORMATS: tuple[Format, ...] = (
-    trl_preference,
-    trl_unpaired,
-    trl_prompt,
-    hh_rlhf,
-    sharegpt,
-    alpaca,
-    kto,
-    open_webui_feedback,
-    open_webui_chats,
-    librechat,
-    chat_ui,
-    fastchat,
-    argilla,
-    feel,
-    pykoi,
-    gradio,
-    openai_logs,
-)
 
 
 @dataclass(frozen=True)
@@ -116,7 +64,7 @@ def import_file(
 
     Args:
         path: a JSON array or JSON lines, plain or gzip; Parquet, CSV or SQLite where the format's program writes it.
-        format: the name of one of `FORMATS`; auto: told from the first rows.
+        format: the name of one of `store.formats.known.FORMATS`; auto: told from the first rows.
         skip_bad: leave bad rows out instead of refusing the file.
         progress: called with the number of rows stored, recognised or skipped so far.
 
@@ -126,7 +74,7 @@ def import_file(
     Raises:
         Problem: the file cannot be read, its format is unknown, or a row is bad; nothing is stored then.
     """
-    chosen = _format(path, format)
+    chosen = format_of(path, format)
     faults = _Faults(path)
     with store.session() as session:
         job = _Import(session, progress)
@@ -151,33 +99,6 @@ def import_file(
     return ImportReport(job.imported, faults.number, job.duplicates, chosen.NAME, faults.told())
 
 
-def _format(path: Path, name: str) -> Format:
-    known = ", ".join(each.NAME for each in FORMATS)
-    named = next((each for each in FORMATS if name == each.NAME), None)
-    if named is None and name != "auto":
-        raise Problem(f"There is no format {name!r}.", hint=f"Use auto or one of: {known}.", status=2)
-    first: tuple[str, dict[str, Any] | BadRow] | None = None
-    readable: dict[str, Any] = {}
-    looked_at = 0
-    for place, row in read_rows(path):
-        first = first or (place, row)
-        if isinstance(row, BadRow):
-            continue
-        found = named or next((each for each in FORMATS if each.matches(row)), None)
-        if found is not None:
-            return found
-        looked_at += 1
-        readable = readable or row
-        if looked_at == LOOK_AT:
-            break
-    if first is None:
-        raise Problem(f"{path} holds no rows.", hint="Check that it is the file you mean.")
-    if not looked_at:
-        raise Problem(f"{path}, {first[0]}: {first[1]}.", hint="No row of the file can be read; nothing was stored.")
-    keys = _plain(", ".join(str(key) for key in list(readable)[:8])[:200]) or "no fields"
-    raise Problem(f"{path} is of no known format: its rows have {keys}.", hint=f"Known formats: {known}.")
-
-
 def _read(chosen: Format, row: Mapping[str, Any]) -> list[Parsed]:
     parsed = chosen.parse(row)
     for each in parsed:
@@ -200,7 +121,7 @@ class _Faults:
     def add(self, place: str, why: Exception) -> str:
         """Note a row; what to say of it."""
         self.number += 1
-        sentence = _plain(f"{self._path}, {place}: {why}.")
+        sentence = shown(f"{self._path}, {place}: {why}.")
         if self.number <= NAMED:
             self._sentences.append(sentence)
         return sentence
@@ -311,8 +232,3 @@ def _short(text: str) -> bytes:
 
 def _id(number: int, content: str) -> str:
     return hashlib.sha256(f"{number}\n{content}".encode()).hexdigest()[:32]
-
-
-def _plain(text: str) -> str:
-    # A file may name its fields with half of a surrogate pair, which no terminal can show.
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import ratchet
-from store.imports import FORMATS
+from store.formats.known import FORMATS
 
 PAIRS = [
     {

@@ -199,6 +199,11 @@ def tags_of(values: list[Any]) -> Opinions:
     return (("tags", told),) if told else ()
 
 
+def shown(text: str) -> str:
+    """The text with halves of surrogate pairs spelled out: a file may name its fields so, and no terminal can."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _kind(value: Any) -> str:
     kinds = {
         type(None): "null",

@@ -17,7 +17,8 @@ from problems import Problem
 from store.database import Store
 from store.datasets import freeze
 from store.formats.files import read_rows
-from store.imports import FORMATS, import_file
+from store.formats.known import FORMATS
+from store.imports import import_file
 from store.opinions import asked, opinions
 from store.ratings import KINDS, count_present
 from store.schema import Generation

@@ -17,8 +17,9 @@ from sqlalchemy import func, select
 from problems import Problem
 from store.database import Store
 from store.exports import export
+from store.formats.known import FORMATS
 from store.formats.rows import BadRow, LeftOut
-from store.imports import FORMATS, import_file
+from store.imports import import_file
 from store.schema import Conversation, Generation, Message, Rating
 
 from . import samples

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from store.formats import alpaca, sharegpt, trl_preference, trl_unpaired
+from store.formats.known import FORMATS
 from store.formats.rows import BadRow, Parsed, ParsedPair, ParsedThumb
-from store.imports import FORMATS
 
 USER = {"role": "user", "content": "Which colour is the sky?"}
 GOOD = {"role": "assistant", "content": "Blue."}
