@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lm.loading import Base
     from store.database import Store
     from store.datasets import Frozen
+    from store.imports import ImportReport
 
 # Threads of one pool that wait by spinning take the machine from the other pool and from other people.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -236,16 +237,33 @@ def _change_line(change: dict[str, Any]) -> str:
     return f"{change['at'][:19]}  {change['who']}: {change['action']} {before} -> {change['to']} ({change['reason']})"
 
 
+def _rows_done(progress: Progress, name: str, rows: int) -> None:
+    progress(f"{name}, {rows} rows", rows, 0)
+
+
 @command(cli, "import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "format_", default="auto", show_default=True, help="Name of the format, or auto.")
 @click.option("--skip-bad", is_flag=True, help="Leave out rows that cannot be read instead of importing nothing.")
 def import_(settings: Settings, progress: Progress, files: tuple[Path, ...], format_: str, skip_bad: bool) -> Outcome:
-    """Bring preferences from FILES into the store."""
+    """Bring opinions, conversations and prompts from FILES into the store: all of a file or nothing, and nothing twice.
+
+    \b
+    Formats, told from the rows unless named:
+      trl-preference, trl-unpaired, trl-prompt, hh-rlhf     TRL and Anthropic
+      sharegpt, alpaca, kto                                 LLaMA-Factory
+      open-webui-feedback, open-webui-chats, librechat, chat-ui, gradio
+      fastchat, feel, pykoi, argilla, openai-logs
+    JSON array or JSON lines, plain or gzip; Parquet; Gradio's CSV; pykoi's SQLite.
+    """
     from store.imports import import_file
 
+    def load(file: Path) -> ImportReport:
+        said = functools.partial(_rows_done, progress, file.name)
+        return import_file(store, file, format_, skip_bad, progress=said)
+
     with opened(settings) as store:
-        reports = [import_file(store, file, format_, skip_bad, progress=None) for file in files]
+        reports = [load(file) for file in files]
     problems = [problem for report in reports for problem in report.problems]
     total = {
         "imported": sum(report.imported for report in reports),

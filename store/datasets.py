@@ -150,7 +150,8 @@ def freeze(
     decides the order of rows only. Training rows whose opening is nearly one that is held out are left out.
 
     Opposite thumbs of one person on two answers to one prompt count as thumbs and also as a pair of kind `thumbs`: how
-    good each is and which is better are separate evidence. `both_bad` is two thumbs down, no pair.
+    good each is and which is better are separate evidence. Where that person compared the two as well, the comparison
+    counts instead of that pair. `both_bad` is two thumbs down, no pair.
 
     Args:
         holdout_share: of the openings.
@@ -189,6 +190,7 @@ def freeze(
 
     pairs: list[Pair] = []
     thumbs: list[Thumb] = []
+    compared: set[tuple[str, str, frozenset[str]]] = set()
     siblings: dict[tuple[str, str], list[tuple[Opinion, Split]]] = defaultdict(list)
     for opinion in opinions(session, ("thumb", "correction", "pair")):
         split = side(opinion.conversation, opinion.messages, opinion.person)
@@ -204,6 +206,7 @@ def freeze(
         elif opinion.value == "both_bad":
             thumbs += [_thumb(opinion, text, False, split, "both_bad") for text in (opinion.text, opinion.other_text)]
         else:
+            compared.add((opinion.person, _line(opinion.messages), frozenset((opinion.text, opinion.other_text))))
             ordered = (opinion.text, opinion.other_text)
             first, second = ordered[::-1] if opinion.value == "right" else ordered
             pairs.append(_pair(opinion, first, second, 0.5 if opinion.value == "tie" else 1.0, split))
@@ -211,7 +214,8 @@ def freeze(
         liked = [each for each in group if each[0].value == 1]
         disliked = [each for each in group if each[0].value == -1]
         for (better, split), (worse, _) in product(liked, disliked):
-            pairs.append(_pair(better, better.text, worse.text, 1.0, split, "thumbs"))
+            if (better.person, _line(better.messages), frozenset((better.text, worse.text))) not in compared:
+                pairs.append(_pair(better, better.text, worse.text, 1.0, split, "thumbs"))
 
     telling = [pair for pair in pairs if pair.first != pair.second]
     left_out["same text"] = len(pairs) - len(telling)

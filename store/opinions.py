@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, exists, func, not_, select
 from sqlalchemy.orm import Session, aliased
 
-from store.schema import Conversation, Generation, Person, Rating
+from store.schema import Conversation, Generation, Message, Person, Rating
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,10 @@ class Asked:
 
 
 def asked(session: Session) -> Iterator[Asked]:
-    """The prompt of every generation in conversations of people who consent, the oldest first; repeats included."""
+    """The prompt of every generation in conversations of people who consent, the oldest first; repeats included.
+
+    After them, the imported conversations that have no generation: prompts that wait for an answer.
+    """
     query = (
         select(Generation.person_id, Generation.conversation_id, Generation.messages, Generation.created)
         .where(_usable(Generation.person_id, Generation.conversation_id))
@@ -95,11 +99,26 @@ def asked(session: Session) -> Iterator[Asked]:
     )
     for row in session.execute(query.execution_options(yield_per=500)):
         yield Asked(*row)
+    waiting = (
+        select(Conversation.person_id, Conversation.id, Conversation.created, Message.role, Message.content)
+        .join(Message, Message.conversation_id == Conversation.id)
+        .where(_waiting(), _usable(Conversation.person_id, Conversation.id))
+        .order_by(Conversation.created, Conversation.id, Message.created, Message.id)
+    )
+    turns = session.execute(waiting.execution_options(yield_per=500))
+    for (person, conversation, created), rows in groupby(turns, key=lambda row: tuple(row[:3])):
+        yield Asked(person, conversation, [{"role": row[3], "content": row[4]} for row in rows], created)
 
 
 def count_asked(session: Session) -> int:
-    """How many prompts were answered, with consent or without; repeats included."""
-    return session.scalar(select(func.count()).select_from(Generation)) or 0
+    """How many prompts were answered or wait for an answer, with consent or without; repeats included."""
+    answered = session.scalar(select(func.count()).select_from(Generation)) or 0
+    return answered + (session.scalar(select(func.count()).select_from(Conversation).where(_waiting())) or 0)
+
+
+def _waiting() -> ColumnElement[bool]:
+    """Imported conversations that have no generation."""
+    return and_(Conversation.surface == "import", ~exists().where(Generation.conversation_id == Conversation.id))
 
 
 def _present() -> ColumnElement[bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from click.testing import CliRunner
 
 import ratchet
+from store.formats.known import FORMATS
 
 PAIRS = [
     {
@@ -141,6 +144,25 @@ def test_an_unknown_format_is_named_with_those_that_are_known(run: Callable[...,
     done = run("import", "odd.jsonl", "--format", "no such", "--json")
     assert done.status != 0
     assert "preference" in done.json["error"] + done.json["hint"]
+
+
+def test_the_help_and_the_page_on_formats_name_each_of_them() -> None:
+    page = (Path(__file__).parents[1] / "docs/formats.md").read_text(encoding="utf-8")
+    names = [each.NAME for each in FORMATS]
+    assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == names
+    assert set(names) <= set(re.split(r"[,\s]+", CliRunner().invoke(ratchet.cli, ["import", "--help"]).output))
+
+
+def test_an_import_tells_how_far_it_is_and_what_it_left_out(run: Callable[..., Ran], pairs: Path) -> None:
+    with pairs.open("a") as file:
+        file.write('{"prompt": "Q", "chosen": "a"}\n')
+    refused = run("import", pairs, "--json")
+    assert refused.status == 1
+    assert "line 41: rejected is missing" in refused.json["error"]
+    done = run("import", pairs, "--skip-bad", "--json")
+    assert (done.json["imported"], done.json["skipped"], done.json["format"]) == (40, 1, "trl-preference")
+    assert ["line 41" in problem for problem in done.json["problems"]] == [True]
+    assert "pairs.jsonl, 41 rows" in done.err
 
 
 def test_an_unknown_key_is_refused_before_anything_is_made(run: Callable[..., Ran], tmp_path: Path) -> None:

@@ -303,3 +303,19 @@ def test_what_is_held_out_stays_so_when_more_is_held_out(opening: str, share: fl
     assert split_of(opening, 1.0) == "holdout"
     if split_of(opening, share) == "holdout":
         assert split_of(opening, min(1.0, share * 1.5)) == "holdout"
+
+
+def test_two_answers_that_were_compared_are_no_pair_of_their_thumbs_too(scene: Scene) -> None:
+    ann, bob = scene.person("ann"), scene.person("bob")
+    good, bad = scene.answer(ann, "Q", "good"), scene.answer(ann, "Q", "bad")
+    for person in (ann, bob):
+        scene.rate(good, person, "thumb", 1)
+        scene.rate(bad, person, "thumb", -1)
+    scene.rate(bad, ann, "pair", "tie", good)
+    with scene.store.session(reading=True) as session:
+        found = freeze(session, seed=0)
+    assert sorted((each.kind, each.outcome, each.person) for each in found.pairs) == [
+        ("pair", 0.5, ann),
+        ("thumbs", 1.0, bob),
+    ]
+    assert len(found.thumbs) == 4
