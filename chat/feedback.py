@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from chat import people
 from chat.wire import Opinion
+from store.checks import find
 from store.database import Store
 from store.ratings import present, rate, withdraw
 from store.schema import Generation, Rating
@@ -66,7 +67,7 @@ def feedback_router(store: Store) -> APIRouter:
 
 def _known(session: Session, *generation_ids: str | None) -> None:
     for each in generation_ids:
-        if each is not None and session.get(Generation, each) is None:
+        if each is not None and find(session, Generation, each) is None:
             raise HTTPException(404, f"there is no generation {each}")
 
 

@@ -5,6 +5,7 @@ Nothing is overwritten: a regenerated answer or an edited question is a sibling 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -143,7 +144,7 @@ def record_generation(
 
     Raises:
         Problem: unknown person, conversation, version, surface or side; text that cannot be stored; token_ids and
-            logprobs of different lengths.
+            logprobs of different lengths, or one that is infinite or no number (JSON has no such numbers).
     """
     known(session, Person, person_id, "person")
     known(session, Conversation, conversation_id, "conversation")
@@ -157,6 +158,8 @@ def record_generation(
     check_text(text, "the answer")
     if len(token_ids) != len(logprobs):
         raise Problem(f"An answer of {len(token_ids)} tokens came with {len(logprobs)} log-probabilities.")
+    if not all(map(math.isfinite, logprobs)):
+        raise Problem("An answer came with a log-probability that is no finite number.")
     generation = Generation(
         person_id=person_id,
         conversation_id=conversation_id,
