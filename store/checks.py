@@ -15,6 +15,11 @@ from sqlalchemy.orm import Session
 from problems import Problem
 from store.schema import Tables
 
+
+class UnknownId(Problem):
+    """An id that names no row."""
+
+
 Row = TypeVar("Row", bound=Tables)
 
 
@@ -76,9 +81,9 @@ def find(session: Session, table: type[Row], id: str | int) -> Row | None:
 
 
 def known(session: Session, table: type[Row], id: str | int, what: str) -> Row:
-    """The row of `table` with this id; `Problem` when there is none (its hint names `what`, for example `person`)."""
+    """The row of `table` with this id; `UnknownId` when there is none (its hint names `what`, for example `person`)."""
     row = find(session, table, id)
     if row is None:
         shown = ascii(id)[1:-1] if isinstance(id, str) and not id.isprintable() else id
-        raise Problem(f"There is no {what} {shown}.", hint=f"Check the {what}'s id.")
+        raise UnknownId(f"There is no {what} {shown}.", hint=f"Check the {what}'s id.")
     return row
