@@ -22,6 +22,9 @@ from sqlalchemy.orm import Session
 from problems import Problem
 from store import engines
 
+IN_USE = "in-use.lock"  # locked, shared, by every process that has the store open
+MIGRATIONS = str(Path(__file__).parent / "migrations")
+
 
 class Store:
     """An open store. `session()` gives one transaction; safe to share between threads, one session a thread.
@@ -33,6 +36,8 @@ class Store:
 
     def __init__(self, home: Path, engine: Engine) -> None:
         self.home = home
+        self._in_use = (home / IN_USE).open("a")
+        fcntl.flock(self._in_use, fcntl.LOCK_SH)  # waits for a restore to end
         self.url = engine.url.render_as_string(hide_password=True)
         self.engine = engine
         self._reader = engines.reading(engine)
@@ -58,11 +63,12 @@ class Store:
                     raise TypeError("a reading session cannot write: open it with session()")
                 session.commit()
             except (OperationalError, DataError) as error:
-                raise _explain(error, self.url) from error
+                raise explain(error, self.url) from error
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        self._in_use.close()
 
 
 def open_store(home: Path, url: str | None = None) -> Store:
@@ -88,10 +94,10 @@ def open_store(home: Path, url: str | None = None) -> Store:
         with _migration_lock(home):
             migrate(engine)
     except DatabaseError as error:
-        engine.dispose()
-        raise _explain(error, store.url) from error
+        store.close()
+        raise explain(error, store.url) from error
     except Problem:
-        engine.dispose()
+        store.close()
         raise
     return store
 
@@ -104,14 +110,13 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     Raises:
         Problem: the database holds a revision that this program does not know.
     """
-    script = ScriptDirectory(str(Path(__file__).parent / "migrations"))
-    known = [entry.revision for entry in script.walk_revisions()]
+    known = known_schemas()
     target = known[0] if revision == "head" else revision
     with engines.reading(engine).connect() as connection:
         if _present(connection, known) == target:
             return
     config = Config()
-    config.set_main_option("script_location", script.dir.replace("%", "%%"))
+    config.set_main_option("script_location", MIGRATIONS.replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     with engine.begin() as connection:  # takes the turn to write
         config.attributes["connection"] = connection
@@ -120,6 +125,11 @@ def migrate(engine: Engine, revision: str = "head") -> None:
             command.downgrade(config, target)
         else:
             command.upgrade(config, target)
+
+
+def known_schemas() -> list[str]:
+    """The revisions that this program knows, the newest first."""
+    return [entry.revision for entry in ScriptDirectory(MIGRATIONS).walk_revisions()]
 
 
 def schema_of(engine: Engine) -> str | None:
@@ -146,7 +156,8 @@ def _migration_lock(home: Path) -> Iterator[None]:
         yield
 
 
-def _explain(error: DatabaseError, url: str) -> Problem:
+def explain(error: DatabaseError, url: str) -> Problem:
+    """What a user is told of a database's failure."""
     reason = " ".join(str(error.orig).split())
     hints = {
         "locked": "Another process writes for too long; wait for it or stop it, then try again.",

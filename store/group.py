@@ -1,8 +1,8 @@
 """Group commit: what many callers write at the same time goes to the disk together, and each is told after that.
 
-A commit costs a wait for the disk however little it holds. While one is on its way, the writes that arrive are gathered;
+A commit costs a wait for the disk however little it holds. While one is on its way, the writes that arrive gather, and
 the next commit takes them all. Nobody waits for others to come: a write that arrives alone is committed alone.
-(DeWitt et al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984, section 5.)
+(DeWitt et al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984.)
 """
 
 from __future__ import annotations
