@@ -1,6 +1,6 @@
 """How many ratings a second the API acknowledges, each on disk before its answer leaves.
 
-    python bench/feedback.py [--clients 16] [--seconds 20] [--url DATABASE]
+    python bench/feedback.py [--clients 16] [--seconds 20] [--url DATABASE] [--alone]
 
 Starts `ratchet serve` with the starter in an empty home, has it answer a few prompts through the API, then lets the
 clients rate those answers over connections that stay open, each sending its next rating when the last is acknowledged.
@@ -38,6 +38,7 @@ ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "bench/results/feedback.json"
 PATIENCE = 120  # seconds for the server to come up
 ANSWERS = 8  # generations that are rated
+ALONE = "import ratchet, store.group; store.group.LIMIT = 1; ratchet.main()"
 PROCESSES = 2  # that the clients are spread over
 
 
@@ -101,12 +102,13 @@ def processor_seconds(pid: int) -> float:
     return float(used.user + used.system)
 
 
-def measure(clients: int, seconds: float, url: str | None) -> dict[str, Any]:
+def measure(clients: int, seconds: float, url: str | None, alone: bool) -> dict[str, Any]:
     """One server, one crowd."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, "-m", "ratchet", "serve", "--port", str(port), "--home", home]
+        start = ["-c", ALONE] if alone else ["-m", "ratchet"]
+        command = [sys.executable, *start, "serve", "--port", str(port), "--home", home]
         environment = os.environ | ({"RATCHET_DATABASE_URL": url} if url else {})
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=environment)
         try:
@@ -145,6 +147,7 @@ def measure(clients: int, seconds: float, url: str | None) -> dict[str, Any]:
         store.close()
     return {
         "database": database,
+        "grouped": not alone,
         "clients": clients,
         "seconds": round(took, 2),
         "acknowledged": len(waits),
@@ -163,20 +166,21 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--url", help="an empty PostgreSQL database [SQLite]")
+    parser.add_argument("--alone", action="store_true", help="one commit a rating, to compare with")
     chosen = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    row = measure(chosen.clients, chosen.seconds, chosen.url)
+    row = measure(chosen.clients, chosen.seconds, chosen.url, chosen.alone)
     machine = {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
     versions = {name: version(name) for name in ("sqlalchemy", "fastapi", "uvicorn")}
     versions["sqlite"] = sqlite3.sqlite_version
-    # One row a database: a run on the other one keeps this one's.
+    # One row a way of running: the other ways' rows are kept.
     rows = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
-    rows = [each for each in rows if each["database"] != row["database"]] + [row]
+    rows = [each for each in rows if any(each[key] != row[key] for key in ("database", "grouped"))] + [row]
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps({"machine": machine, "versions": versions, "rows": rows}, indent=1) + "\n")
     print(f"{machine} {versions}")
     print(
-        "{database}, {clients} clients, {seconds} s: {per_second} ratings/s acknowledged, p50 {p50_ms} ms, "
+        "{database}, grouped: {grouped}, {clients} clients, {seconds} s: {per_second} ratings/s acknowledged, p50 {p50_ms} ms, "
         "p99 {p99_ms} ms, {server_cpu_ms} ms of the server's processor a rating, lost {lost}".format(**row)
     )
 
