@@ -180,8 +180,10 @@ def main() -> None:
     RESULT.write_text(json.dumps({"machine": machine, "versions": versions, "rows": rows}, indent=1) + "\n")
     print(f"{machine} {versions}")
     print(
-        "{database}, grouped: {grouped}, {clients} clients, {seconds} s: {per_second} ratings/s acknowledged, p50 {p50_ms} ms, "
-        "p99 {p99_ms} ms, {server_cpu_ms} ms of the server's processor a rating, lost {lost}".format(**row)
+        "{database}, grouped: {grouped}, {clients} clients, {seconds} s: {per_second} ratings/s acknowledged, "
+        "p50 {p50_ms} ms, p99 {p99_ms} ms, {server_cpu_ms} ms of the server's processor a rating, lost {lost}".format(
+            **row
+        )
     )
 
 

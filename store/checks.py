@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
 from problems import Problem
@@ -71,19 +72,34 @@ def find(session: Session, table: type[Row], id: str | int) -> Row | None:
 
     A key that no database can hold (half a surrogate pair, NUL, a number past 32 bits) is the key of no row.
     """
-    if isinstance(id, int):
-        return session.get(table, id) if -(2**31) <= id < 2**31 else None
-    try:
-        check_text(id, "the id")
-    except Problem:
-        return None
-    return session.get(table, id)
+    return session.get(table, id) if _storable(id) else None
+
+
+def check_known(session: Session, table: type[Tables], id: str, what: str) -> None:
+    """Raise `UnknownId` unless `table` has a row with this id; the row is not read."""
+    key = inspect(table).primary_key[0]
+    if not _storable(id) or session.scalar(select(key).where(key == id)) is None:
+        raise _unknown(id, what)
 
 
 def known(session: Session, table: type[Row], id: str | int, what: str) -> Row:
     """The row of `table` with this id; `UnknownId` when there is none (its hint names `what`, for example `person`)."""
     row = find(session, table, id)
     if row is None:
-        shown = ascii(id)[1:-1] if isinstance(id, str) and not id.isprintable() else id
-        raise UnknownId(f"There is no {what} {shown}.", hint=f"Check the {what}'s id.")
+        raise _unknown(id, what)
     return row
+
+
+def _storable(id: str | int) -> bool:
+    if isinstance(id, int):
+        return -(2**31) <= id < 2**31
+    try:
+        check_text(id, "the id")
+    except Problem:
+        return False
+    return True
+
+
+def _unknown(id: str | int, what: str) -> UnknownId:
+    shown = ascii(id)[1:-1] if isinstance(id, str) and not id.isprintable() else id
+    return UnknownId(f"There is no {what} {shown}.", hint=f"Check the {what}'s id.")

@@ -41,6 +41,16 @@ def person(session: Session, id: str | None, name: str | None = None) -> Person:
     return found
 
 
+def person_called(session: Session, id_or_name: str) -> Person:
+    """The person with this id, else with this name, made when new. Problem as of `person`."""
+    check_short(id_or_name, "The person's id or name")
+    either = select(Person).where((Person.id == id_or_name) | (Person.name == id_or_name))
+    found = list(session.scalars(either))
+    if not found:
+        return person(session, None, id_or_name)
+    return next((each for each in found if each.id == id_or_name), found[0])
+
+
 def set_consent(session: Session, person_id: str, consent: bool) -> Person:
     """Let this person's words and ratings into datasets, or keep them out of all later ones."""
     found = known(session, Person, person_id, "person")

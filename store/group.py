@@ -30,6 +30,9 @@ class _Write:
     future: Future[Any]
 
 
+_End = tuple[_Write, Any, Exception | None]
+
+
 class Group:
     """The thread that writes for others. Begins with the first write; `close` ends it when all are written."""
 
@@ -44,8 +47,9 @@ class Group:
         """Have `work` done in a transaction; the future ends once that is committed, and on disk.
 
         `work` gets a session that others use before and after it, and writes through it as in `Store.session`, briefly.
-        What it raises undoes what it wrote, is raised by the future, and touches nobody else's write. When the commit
-        itself fails, every write in it fails with that error.
+        What it raises undoes what it wrote, is raised by the future, and touches nobody else's write; the others' work
+        is undone and done again then, so it must do nothing but write there. When the commit itself fails, every write
+        in it fails with that error.
 
         Raises:
             Problem: the group is closed.
@@ -88,7 +92,22 @@ class Group:
                 self._commit(batch)
 
     def _commit(self, batch: list[_Write]) -> None:
-        ends: list[tuple[_Write, Any, BaseException | None]] = []
+        results: list[Any] = []
+        try:
+            with self._store.session() as session:
+                results += [write.work(session) for write in batch]
+        except Exception as error:
+            if len(batch) == 1 or len(results) == len(batch):
+                # Alone, or at the commit, which may even have taken place: it is not tried again.
+                self._tell([(write, None, error) for write in batch])
+            else:
+                self._commit_apart(batch)
+        else:
+            self._tell([(write, result, None) for write, result in zip(batch, results, strict=True)])
+
+    def _commit_apart(self, batch: list[_Write]) -> None:
+        """Do it again, after one of them failed and all were undone: now each behind its own savepoint."""
+        ends: list[_End] = []
         try:
             with self._store.session() as session:
                 for write in batch:
@@ -101,6 +120,9 @@ class Group:
                         ends.append((write, result, None))
         except Exception as error:
             ends = [(write, None, error) for write in batch]
+        self._tell(ends)
+
+    def _tell(self, ends: list[_End]) -> None:
         for write, result, failure in ends:
             if failure is None:
                 write.future.set_result(result)

@@ -14,6 +14,7 @@ from store.conversations import (
     new_conversation,
     path_to,
     person,
+    person_called,
     record_generation,
     set_consent,
 )
@@ -29,6 +30,18 @@ def test_a_person_is_found_by_id_or_name_and_made_when_new(store: Store) -> None
         assert person(session, "from-outside").id == "from-outside"
         assert person(session, None).id != person(session, None).id
         assert ann.consent
+
+
+def test_an_id_comes_before_a_name(store: Store) -> None:
+    with store.session() as session:
+        ann = person_called(session, "ann")
+        assert ann.name == "ann"
+        assert person_called(session, "ann").id == ann.id
+        assert person_called(session, ann.id).id == ann.id
+        named_like_an_id = person(session, None, ann.id)
+        assert person_called(session, ann.id).id == ann.id != named_like_an_id.id
+        with pytest.raises(Problem):
+            person_called(session, "nul \0")
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 201, "half \ud800", "nul \0"])
