@@ -405,6 +405,31 @@ def person_erase(settings: Settings, progress: Progress, person: str, yes: bool)
     return Outcome(done, text)
 
 
+@command(cli, "backup")
+@click.argument("file", type=click.Path(path_type=Path))
+def backup(settings: Settings, progress: Progress, file: Path) -> Outcome:
+    """Write the store, in use or not, to FILE: one archive, for either database."""
+    from store.backup import backup as write_backup
+
+    with opened(settings) as store:
+        report = write_backup(store, file)
+    lost = [f"Not there, though the store names it: {folder}" for folder in report.missing]
+    text = f"{report.counts['ratings']} ratings and {report.files} files written to {file} ({report.bytes} bytes)."
+    return Outcome(asdict(report), "\n".join([*lost, text]))
+
+
+@command(cli, "restore")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Give up what the store holds now.")
+def restore(settings: Settings, progress: Progress, file: Path, replace: bool) -> Outcome:
+    """Put the backup in FILE into an empty store, which nobody uses meanwhile."""
+    from store.restore import restore as read_backup
+
+    report = read_backup(file, settings.home, settings.database_url, replace=replace)
+    text = f"{report.counts['ratings']} ratings and {report.files} files restored to {report.home}."
+    return Outcome(asdict(report), text)
+
+
 @command(reward, "fit")
 @model_option
 def reward_fit(settings: Settings, progress: Progress) -> Outcome:

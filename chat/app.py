@@ -25,6 +25,7 @@ from lm.engine import Engine
 from lm.loading import Base
 from lm.settings import Sampling
 from store.database import Store
+from store.group import Group
 from store.versions import ensure_base
 
 
@@ -49,6 +50,7 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
         retry_seconds=settings.retry_seconds,
         keep=settings.loaded_versions,
     )
+    group = Group(store)
     service = Service(store, base, watcher, sampling, engine.context)
 
     @contextlib.asynccontextmanager
@@ -60,6 +62,7 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
         finally:
             await watcher.stop()
             await service.drain()
+            await asyncio.to_thread(group.close)
             await asyncio.to_thread(engine.close)
 
     app = FastAPI(title=settings.title, version=_version(), lifespan=life, docs_url=None, redoc_url=None)
@@ -73,7 +76,7 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
     )
     app.add_middleware(Guard, settings=settings)
     app.include_router(completions_router(service))
-    app.include_router(feedback_router(store))
+    app.include_router(feedback_router(store, group))
 
     @app.get("/healthz", tags=["health"], summary="Alive, and the version that serves")
     async def healthz() -> dict[str, Any]:

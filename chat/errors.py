@@ -14,6 +14,7 @@ from chat.service import TooLong
 from chat.watcher import UnknownModel
 from lm.engine import QueueFull
 from problems import Problem
+from store.checks import UnknownId
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ def explain(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
                 _words(error), type="invalid_request_error", code="context_length_exceeded", param="messages"
             )
             return 400, body, {}
+        case UnknownId():
+            return 404, error_body(_words(error), type="not_found_error"), {}
         case Problem():
             return 400, error_body(_words(error), type="invalid_request_error"), {}
         case HTTPException():

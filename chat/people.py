@@ -8,7 +8,7 @@ import secrets
 from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
-from store.conversations import person
+from store.conversations import person, person_called
 from store.schema import Person
 
 COOKIE = "ratchet_person"
@@ -44,6 +44,6 @@ def of_call(session: Session, request: HTTPConnection, user: str | None) -> Pers
     """The person behind an API call: the `user` field or the header (an id or a name), else the cookie, else `api`."""
     named = user or request.headers.get(HEADER)
     if named:
-        return session.get(Person, named) or person(session, None, named)
+        return person_called(session, named)
     value = request.cookies.get(COOKIE)
     return _at_browser(session, value) if value else person(session, None, ANONYMOUS)

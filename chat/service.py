@@ -151,6 +151,7 @@ class Service:
     def _record(self, reply: Reply) -> Answer:
         turn, completion = reply.turn, reply.stream.completion
         seconds = time.perf_counter() - reply.started
+        text = completion.text.replace("\0", "\ufffd")  # a model may say what no store holds; its token ids tell
         with self.store.session() as session:
             generation = record_generation(
                 session,
@@ -162,7 +163,7 @@ class Service:
                 sampling=asdict(reply.sampling),
                 token_ids=completion.token_ids,
                 logprobs=completion.logprobs,
-                text=completion.text,
+                text=text,
                 finish_reason=completion.finish_reason,
                 surface=turn.surface,
                 latency=seconds,
@@ -172,9 +173,7 @@ class Service:
             )
             generation.id = reply.generation_id  # a stream has told it to its reader already
             session.flush()
-            message = add_message(
-                session, turn.conversation_id, turn.parent_id, "assistant", completion.text, generation.id
-            )
+            message = add_message(session, turn.conversation_id, turn.parent_id, "assistant", text, generation.id)
             return Answer(generation.id, message.id, reply.loaded.id, completion, seconds)
 
     @property

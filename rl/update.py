@@ -96,7 +96,7 @@ def run_update(
     Raises:
         Problem: another update runs; a step cannot be done.
     """
-    with update_lock(store.home):
+    with update_lock(store):
         with store.session(reading=True) as session:
             begun = unfinished(session)
         if begun is None:

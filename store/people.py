@@ -113,7 +113,7 @@ def erase(store: Store, person_id: str) -> Erasure:
     Raises:
         Problem: there is no such person, or an update is running.
     """
-    with update_lock(store.home):
+    with update_lock(store):
         with store.session() as session:
             found = known(session, Person, person_id, "person")
             theirs = select(Generation.id).where(_their_generations(person_id)).scalar_subquery()

@@ -219,3 +219,37 @@ def test_a_person_is_shown_handed_out_and_erased(run: Callable[..., Ran], pairs:
     assert "erased" in run("person", "list").out
     missing = run("person", "show", "nobody", "--json")
     assert (missing.status, missing.json["error"]) == (1, "There is no person nobody.")
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_command_keeps_to_the_database_it_is_given(
+    run: Callable[..., Ran],
+    pairs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    postgres_url: str,
+    scheme: str,
+) -> None:
+    monkeypatch.setenv("RATCHET_DATABASE_URL", postgres_url.replace("postgresql", scheme, 1))
+    assert run("import", pairs, "--json").json["imported"] == 40
+    assert run("import", pairs, "--json").json["duplicates"] == 40
+    assert run("reward", "fit").status == 0
+    assert run("versions", "--json").json["serving"] == 0
+    assert run("export", tmp_path / "out.jsonl", "--json").json["rows"] == 40
+    assert run("promote", 7).status == 1
+    assert run("rollback").status == 3
+    assert not (tmp_path / "ratchet-data" / "ratchet.db").exists()
+
+
+def test_a_store_moves_from_one_database_to_the_other_by_its_backup(
+    run: Callable[..., Ran], pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    run("import", pairs)
+    kept = run("backup", "store.tar", "--json").json
+    assert (kept["counts"]["ratings"], kept["missing"]) == (40, [])
+    assert run("restore", "store.tar", "--json").status == 1
+    assert run("restore", "store.tar", "--replace", "--json").json["counts"]["ratings"] == 40
+    monkeypatch.setenv("RATCHET_DATABASE_URL", postgres_url)
+    assert run("restore", "store.tar", "--home", "other", "--json").json["counts"]["ratings"] == 40
+    assert run("export", "out.jsonl", "--home", "other", "--json").json["rows"] == 40
+    assert run("import", pairs, "--home", "other", "--json").json["duplicates"] == 40

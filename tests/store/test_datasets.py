@@ -256,25 +256,24 @@ def test_same_store_same_seed_same_hash_and_more_rows_another(scene: Scene) -> N
     assert frozen(scene.store, seed=1).hash != first.hash
 
 
-def test_another_process_finds_the_same_hash(scene: Scene) -> None:
+def test_another_process_finds_the_same_hash(scene: Scene, url: str | None) -> None:
     ann = scene.person("ann")
     for number in range(5):
         scene.rate(scene.answer(ann, f"Q{number}", "é\u2028\x85"), ann, "thumb", 1)
     program = (
         "import sys; from pathlib import Path\n"
         "from store.database import open_store; from store.datasets import freeze\n"
-        "store = open_store(Path(sys.argv[1]))\n"
+        "store = open_store(Path(sys.argv[1]), sys.argv[2] or None)\n"
         "with store.session(reading=True) as session: print(freeze(session, seed=3).hash)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(scene.store.home)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", program, str(scene.store.home), url or ""]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == frozen(scene.store, seed=3).hash
 
 
 def test_a_dataset_comes_back_from_its_folder_and_a_change_is_noticed(scene: Scene, tmp_path: Path) -> None:
     ann = scene.person("ann")
-    scene.rate(scene.answer(ann, "Q", "line\u2028end\x85\0\r\n"), ann, "thumb", 1)
+    scene.rate(scene.answer(ann, "Q", "line\u2028end\x85\7\r\n"), ann, "thumb", 1)
     scene.rate(scene.answer(ann, "Q", "one"), ann, "pair", "tie", scene.answer(ann, "Q", "two"))
     dataset = frozen(scene.store)
     dataset.to_json(tmp_path / "dataset")

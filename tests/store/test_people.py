@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import json
 import threading
-from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from problems import Problem
 from store.conversations import add_message, set_consent
@@ -20,7 +20,7 @@ from store.people import (
     record_trained_on,
 )
 from store.ratings import present
-from store.schema import Generation, Person, Rating
+from store.schema import Generation, Person, Rating, Tables
 from store.updates import finish_update, start_update, unfinished, update_lock
 from store.versions import add_version
 
@@ -59,8 +59,14 @@ def learn(scene: Scene, parent: int = 0) -> tuple[int, int]:
         return update.id, version.id
 
 
-def bytes_of(home: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file())
+def bytes_of(store: Store) -> bytes:
+    """Every byte of the store: its files, and on PostgreSQL every row of every table."""
+    files = b"".join(path.read_bytes() for path in sorted(store.home.rglob("*")) if path.is_file())
+    if store.engine.dialect.name == "sqlite":
+        return files
+    with store.session(reading=True) as session:
+        rows = [repr(tuple(row)) for table in Tables.metadata.sorted_tables for row in session.execute(select(table))]
+    return files + "\n".join(rows).encode()
 
 
 def test_no_byte_of_an_erased_person_is_left_in_any_file(scene: Scene) -> None:
@@ -70,10 +76,10 @@ def test_no_byte_of_an_erased_person_is_left_in_any_file(scene: Scene) -> None:
     scene.rate(answer, bob, "comment", f"bob quotes {SECRET}")
     scene.rate(answer, bob, "thumb", -1)
     learn(scene)
-    assert SECRET.encode() in bytes_of(scene.store.home)
+    assert SECRET.encode() in bytes_of(scene.store)
     done = erase(scene.store, ann)
-    assert SECRET.encode() not in bytes_of(scene.store.home)
-    assert b"harmless-words-12" in bytes_of(scene.store.home)
+    assert SECRET.encode() not in bytes_of(scene.store)
+    assert b"harmless-words-12" in bytes_of(scene.store)
     assert (done.messages, done.generations, done.ratings) == (2, 2, 5)
     assert done.dataset_rows > 3
 
@@ -152,19 +158,19 @@ def test_an_update_that_was_cut_off_is_ended_and_its_dataset_cannot_be_read(scen
 def test_nobody_is_erased_while_an_update_runs(scene: Scene) -> None:
     ann = scene.person("ann")
     talk(scene, ann)
-    with update_lock(scene.store.home), pytest.raises(Problem, match="running already"):
+    with update_lock(scene.store), pytest.raises(Problem, match="running already"):
         erase(scene.store, ann)
     with scene.store.session(reading=True) as session:
         assert session.get_one(Person, ann).erased is None
 
 
-def test_others_write_while_somebody_is_erased(scene: Scene, tmp_path: Path) -> None:
+def test_others_write_while_somebody_is_erased(scene: Scene, url: str | None) -> None:
     ann, bob = scene.person("ann"), scene.person("bob")
     talk(scene, ann)
     answer = scene.answer(bob, "Q", "a")
     acknowledged: list[int] = []
     stop = threading.Event()
-    second = open_store(scene.store.home)
+    second = open_store(scene.store.home, url)
 
     def go_on() -> None:
         while not stop.is_set():
@@ -176,7 +182,7 @@ def test_others_write_while_somebody_is_erased(scene: Scene, tmp_path: Path) -> 
     stop.set()
     writer.join()
     second.close()
-    assert SECRET.encode() not in bytes_of(scene.store.home)
+    assert SECRET.encode() not in bytes_of(scene.store)
     with scene.store.session(reading=True) as session:
         assert acknowledged
         assert all(session.get(Rating, each) is not None for each in acknowledged)
