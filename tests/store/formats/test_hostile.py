@@ -171,7 +171,6 @@ def test_of_a_file_with_one_row_in_a_hundred_corrupted_the_others_come_in(store:
     "row",
     [
         '{"prompt": "a", "prompt": "b", "chosen": "c", "rejected": "d", "chosen": "e"}',
-        '{"prompt": "\\u0000", "chosen": "\\u0000a", "rejected": "b\\u0000"}',
         json.dumps({"prompt": "Q", "chosen": "x" * 10_000_000, "rejected": "y"}),
         json.dumps({"prompt": "Q", "chosen": "a", "rejected": "b", "more": nested(400)}),
         '{"prompt": "Q", "chosen": "a", "rejected": "b", "score": NaN, "at": 99999999999999999999}',
@@ -183,6 +182,14 @@ def test_odd_rows_that_say_something_are_kept_whole(store: Store, tmp_path: Path
     assert import_file(store, file).imported == 1
     with store.session(reading=True) as session:
         assert session.scalars(select(Generation.text)).first() == json.loads(row)["chosen"]
+
+
+def test_a_row_with_nul_is_a_bad_row_on_every_database(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(json.dumps(PAIRS[0]) + '\n{"prompt": "Q", "chosen": "\\u0000a", "rejected": "b"}\n')
+    report = import_file(store, file, skip_bad=True)
+    assert (report.imported, report.skipped) == (1, 1)
+    assert "NUL" in report.problems[0]
 
 
 def test_a_row_that_nests_too_deeply_is_a_bad_row(store: Store, tmp_path: Path) -> None:
@@ -203,7 +210,11 @@ def test_all_bad_rows_are_counted_and_ten_thousand_named(store: Store, tmp_path:
 
 @pytest.mark.parametrize("form", ["lines", "array"])
 def test_preferences_come_out_as_they_went_in(store: Store, tmp_path: Path, form: str) -> None:
-    turns = [samples.turn("system", "Be\u2028 short."), samples.turn("user", "Q\n"), samples.turn("assistant", " é\0")]
+    turns = [
+        samples.turn("system", "Be\u2028 short."),
+        samples.turn("user", "Q\n"),
+        samples.turn("assistant", " é\x01"),
+    ]
     rows = [
         {
             "prompt": [*turns[: 2 + number % 2], samples.turn("user", f"{number} ?  ")],
