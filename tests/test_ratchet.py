@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import ratchet
+from commands import frame
 from store.formats.known import FORMATS
 
 PAIRS = [
@@ -196,7 +197,7 @@ def test_a_traceback_is_shown_only_on_demand(run: Callable[..., Ran], monkeypatc
     def fails(*_: object) -> None:
         raise ZeroDivisionError("by nought")
 
-    monkeypatch.setattr(ratchet, "load_settings", fails)
+    monkeypatch.setattr(frame, "load_settings", fails)
     plain, loud = run("versions"), run("versions", "--debug")
     assert (plain.status, loud.status) == (1, 1)
     assert "ZeroDivisionError: by nought" in plain.err
