@@ -16,6 +16,7 @@ from chat import errors
 from chat.completions import completions_router
 from chat.feedback import feedback_router
 from chat.guard import Guard
+from chat.pace import Pace
 from chat.people import HEADER
 from chat.reference import reference_page
 from chat.service import Service
@@ -51,7 +52,7 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
         keep=settings.loaded_versions,
     )
     group = Group(store)
-    service = Service(store, base, watcher, sampling, engine.context)
+    service = Service(store, base, watcher, sampling, engine.context, Pace(settings.ratings_per_minute))
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -76,7 +77,7 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
     )
     app.add_middleware(Guard, settings=settings)
     app.include_router(completions_router(service))
-    app.include_router(feedback_router(store, group))
+    app.include_router(feedback_router(store, group, service.pace))
 
     @app.get("/healthz", tags=["health"], summary="Alive, and the version that serves")
     async def healthz() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from chat.pace import TooFast
 from chat.service import TooLong
 from chat.watcher import UnknownModel
 from lm.engine import QueueFull
@@ -35,6 +36,9 @@ def explain(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
                 error_body(_words(error), type="rate_limit_error", code="queue_full"),
                 {"Retry-After": RETRY_AFTER},
             )
+        case TooFast():
+            body = error_body(_words(error), type="rate_limit_error", code="too_many_ratings")
+            return 429, body, {"Retry-After": str(error.wait)}
         case UnknownModel():
             return (
                 404,

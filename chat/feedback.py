@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 
 from chat import people
+from chat.pace import Pace
 from chat.wire import Opinion
 from store.checks import known
 from store.database import Store
@@ -17,12 +18,14 @@ from store.ratings import present, rate, withdraw
 from store.schema import Generation, Rating
 
 
-def feedback_router(store: Store, group: Group) -> APIRouter:
+def feedback_router(store: Store, group: Group, pace: Pace) -> APIRouter:
     """The routes, on this store; ratings that arrive together are committed together."""
     router = APIRouter(prefix="/v1", tags=["feedback"])
 
     @router.post("/feedback", summary="Rate a generation; rating again replaces one's earlier opinion")
     async def give(body: Opinion, request: Request) -> dict[str, Any]:
+        pace.step(people.named_in(request, body.user))
+
         def write(session: Session) -> dict[str, Any]:
             person = people.of_call(session, request, body.user)
             rating = rate(

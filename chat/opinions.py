@@ -70,6 +70,7 @@ class Opinions:
         parts = self.parts
         with self.service.store.session() as session:
             person, generation = self._subject(session, message_id, request)
+            self.service.pace.step(person.id)
             on = {"generation_id": generation.id, "person_id": person.id}
             if liked == "":  # the same thumb pressed again
                 if any(each.kind == "thumb" for each in present(session, generation.id, person.id)):
@@ -95,6 +96,7 @@ class Opinions:
     def _kept(self, opinions: dict[str, Any], message_id: str, request: gr.Request) -> Step:
         with self.service.store.session() as session:
             person, generation = self._subject(session, message_id, request)
+            self.service.pace.step(person.id)
             on = {"generation_id": generation.id, "person_id": person.id}
             said = {each.kind: each.value for each in present(session, generation.id, person.id)}
             for kind, value in opinions.items():
@@ -108,6 +110,7 @@ class Opinions:
         parts = self.parts
         with self.service.store.session() as session:
             person = people.of_page(session, request)
+            self.service.pace.step(person.id)
             asked = own_message(session, person.id, last_id(history) or "")
             pair = pair_under(session, asked.id)
             if pair is None or pair.left.generation_id is None or pair.right.generation_id is None:

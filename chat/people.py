@@ -47,3 +47,8 @@ def of_call(session: Session, request: HTTPConnection, user: str | None) -> Pers
         return person_called(session, named)
     value = request.cookies.get(COOKIE)
     return _at_browser(session, value) if value else person(session, None, ANONYMOUS)
+
+
+def named_in(request: HTTPConnection, user: str | None) -> str:
+    """Whom a call says that it is from, before the store is asked: by field, header or cookie, else `api`."""
+    return user or request.headers.get(HEADER) or request.cookies.get(COOKIE) or ANONYMOUS

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
+from chat.pace import Pace
 from chat.watcher import Loaded, Watcher
 from lm.loading import Base
 from lm.prompts import encode_chat
@@ -91,10 +92,14 @@ class Service:
     Args:
         sampling: what a request leaves unsaid.
         context: tokens that prompt and answer may take together.
+        pace: how fast one person may rate.
     """
 
-    def __init__(self, store: Store, base: Base, watcher: Watcher, sampling: Sampling, context: int) -> None:
+    def __init__(
+        self, store: Store, base: Base, watcher: Watcher, sampling: Sampling, context: int, pace: Pace
+    ) -> None:
         self.store, self.base, self.watcher, self.sampling, self.context = store, base, watcher, sampling, context
+        self.pace = pace
         self._under_way: set[Reply] = set()
 
     def fit(self, messages: list[dict[str, str]], sampling: Sampling) -> list[dict[str, str]]:

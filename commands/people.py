@@ -89,3 +89,24 @@ def person_erase(settings: Settings, progress: Progress, person: str, yes: bool)
         f"{done['dataset_rows']} rows of earlier datasets. Versions that learned from them: {flagged}."
     )
     return Outcome(done, text)
+
+
+@command(people, "raters")
+def person_raters(settings: Settings, progress: Progress) -> Outcome:
+    """Say of everybody who rated how much, how fast and how steadily, and how they agree with the others."""
+    from store.raters import agreement, raters
+
+    with opened(settings) as store, store.session(reading=True) as session:
+        found = raters(session)
+        alpha = agreement(session)
+    rows = [asdict(each) for each in found]
+    text = [f"{'person':<24} {'ratings':>7} {'liked':>6} {'left':>6} {'steady':>6} {'agree':>6} {'a minute':>8}"]
+    for each in found:
+        shares = (each.liked, each.left, each.steady, each.agreement)
+        said = " ".join(f"{'-' if share.value is None else f'{share.value:.2f}':>6}" for share in shares)
+        text.append(f"{each.person[:24]:<24} {sum(each.ratings.values()):>7} {said} {each.fastest:>8}")
+    known = {kind: value for kind, value in alpha.items() if value is not None}
+    text.append(
+        "Krippendorff's alpha: " + (", ".join(f"{k} {v:.2f}" for k, v in known.items()) or "nothing rated twice")
+    )
+    return Outcome({"raters": rows, "alpha": alpha}, "\n".join(text))

@@ -14,10 +14,10 @@ from datetime import timedelta
 from itertools import combinations
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from store.schema import Generation, Rating, now
+from store.schema import Generation, Rating
 
 KINDS = ("thumb", "score", "pair")
 MINUTE = timedelta(minutes=1)
@@ -97,13 +97,6 @@ def agreement(session: Session) -> dict[str, float | None]:
     for event in _events(session):
         items[event.kind][event.item][event.person] = event.value
     return {kind: _alpha([list(values.values()) for values in items[kind].values()]) for kind in KINDS}
-
-
-def ratings_since(session: Session, person_id: str, seconds: float) -> int:
-    """How many events this person added within the last `seconds`."""
-    query = select(func.count()).select_from(Rating)
-    recent = Rating.created >= now() - timedelta(seconds=seconds)
-    return session.scalar(query.where(Rating.person_id == person_id, recent)) or 0
 
 
 def _events(session: Session) -> list[_Event]:

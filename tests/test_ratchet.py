@@ -212,6 +212,9 @@ def test_a_person_is_shown_handed_out_and_erased(run: Callable[..., Ran], pairs:
     handed = run("person", "export", "import", tmp_path / "all.json", "--json")
     assert (handed.status, handed.json["generations"]) == (0, 80)
     assert "On Monday. 39" in (tmp_path / "all.json").read_text()
+    raters = run("person", "raters", "--json").json
+    assert raters["raters"][0]["left"] == {"count": 40, "of": 40}
+    assert "nothing rated twice" in run("person", "raters").out
     assert run("person", "consent", "import", "no", "--json").json == {"id": "import", "consent": False}
     assert run("export", tmp_path / "out.jsonl", "--json").json["rows"] == 0
     done = run("person", "erase", "import", "--yes", "--json").json

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from store.raters import Rater, Share, agreement, raters, ratings_since
+from store.raters import Rater, Share, agreement, raters
 
 from .conftest import Scene
 
@@ -42,9 +42,6 @@ def test_thumbs_scores_and_speed_by_person(scene: Scene) -> None:
     assert found[ann].agreement == found[bob].agreement == Share(1, 2)
     assert found[ann].fastest == 7
     assert list(found) == [ann, bob]
-    with scene.store.session(reading=True) as session:
-        assert ratings_since(session, ann, 60) == 8
-        assert ratings_since(session, "nobody", 60) == 0
 
 
 def test_what_was_withdrawn_is_not_counted(scene: Scene) -> None:
