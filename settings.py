@@ -32,7 +32,7 @@ class Settings:
     """Everything that can be set; each section belongs to the room that reads it."""
 
     home: Path = Path("ratchet-data")  # database, versions and updates
-    database_url: str | None = None  # any SQLAlchemy URL; SQLite in `home` without one
+    database_url: str | None = None  # postgresql://user@host/name; SQLite in `home` without one
     model: str = "starter"  # the base: "starter", a folder, or an id of the hub
     device: str = "auto"  # "auto", "cpu", "cuda"
     dtype: str = "auto"  # "auto", "float32", "bfloat16", "float16"

@@ -16,6 +16,7 @@ from chat import errors
 from chat.completions import completions_router
 from chat.feedback import feedback_router
 from chat.guard import Guard
+from chat.pace import Pace
 from chat.people import HEADER
 from chat.reference import reference_page
 from chat.service import Service
@@ -25,6 +26,7 @@ from lm.engine import Engine
 from lm.loading import Base
 from lm.settings import Sampling
 from store.database import Store
+from store.group import Group
 from store.versions import ensure_base
 
 
@@ -49,7 +51,8 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
         retry_seconds=settings.retry_seconds,
         keep=settings.loaded_versions,
     )
-    service = Service(store, base, watcher, sampling, engine.context)
+    group = Group(store)
+    service = Service(store, base, watcher, sampling, engine.context, Pace(settings.ratings_per_minute))
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -60,6 +63,7 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
         finally:
             await watcher.stop()
             await service.drain()
+            await asyncio.to_thread(group.close)
             await asyncio.to_thread(engine.close)
 
     app = FastAPI(title=settings.title, version=_version(), lifespan=life, docs_url=None, redoc_url=None)
@@ -73,7 +77,7 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
     )
     app.add_middleware(Guard, settings=settings)
     app.include_router(completions_router(service))
-    app.include_router(feedback_router(store))
+    app.include_router(feedback_router(store, group, service.pace))
 
     @app.get("/healthz", tags=["health"], summary="Alive, and the version that serves")
     async def healthz() -> dict[str, Any]:

@@ -25,6 +25,7 @@ from lm.loading import Base
 from lm.settings import Sampling
 from lm.stream import Delta
 from problems import Problem
+from store.checks import find
 from store.conversations import new_conversation
 from store.schema import Conversation
 
@@ -84,7 +85,7 @@ def _turns(service: Service, body: ChatRequest, request: Request) -> list[Turn]:
         if wanted is None:
             conversation = new_conversation(session, person.id, "api")
         else:
-            found = session.get(Conversation, str(wanted))
+            found = find(session, Conversation, str(wanted))
             if found is None or found.person_id != person.id:
                 raise Problem(f"you have no conversation {wanted}", hint="leave metadata.conversation out to begin one")
             conversation = found

@@ -10,10 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from chat.pace import TooFast
 from chat.service import TooLong
 from chat.watcher import UnknownModel
 from lm.engine import QueueFull
 from problems import Problem
+from store.checks import UnknownId
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,9 @@ def explain(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
                 error_body(_words(error), type="rate_limit_error", code="queue_full"),
                 {"Retry-After": RETRY_AFTER},
             )
+        case TooFast():
+            body = error_body(_words(error), type="rate_limit_error", code="too_many_ratings")
+            return 429, body, {"Retry-After": str(error.wait)}
         case UnknownModel():
             return (
                 404,
@@ -45,6 +50,8 @@ def explain(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
                 _words(error), type="invalid_request_error", code="context_length_exceeded", param="messages"
             )
             return 400, body, {}
+        case UnknownId():
+            return 404, error_body(_words(error), type="not_found_error"), {}
         case Problem():
             return 400, error_body(_words(error), type="invalid_request_error"), {}
         case HTTPException():

@@ -5,44 +5,47 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 
 from chat import people
+from chat.pace import Pace
 from chat.wire import Opinion
+from store.checks import known
 from store.database import Store
+from store.group import Group
 from store.ratings import present, rate, withdraw
 from store.schema import Generation, Rating
 
 
-def feedback_router(store: Store) -> APIRouter:
-    """The routes, on this store."""
+def feedback_router(store: Store, group: Group, pace: Pace) -> APIRouter:
+    """The routes, on this store; ratings that arrive together are committed together."""
     router = APIRouter(prefix="/v1", tags=["feedback"])
 
     @router.post("/feedback", summary="Rate a generation; rating again replaces one's earlier opinion")
     async def give(body: Opinion, request: Request) -> dict[str, Any]:
-        def write() -> dict[str, Any]:
-            with store.session() as session:
-                _known(session, body.id, body.other)
-                person = people.of_call(session, request, body.user)
-                rating = rate(
-                    session,
-                    generation_id=body.id,
-                    person_id=person.id,
-                    kind=body.kind,
-                    value=body.value,
-                    other=body.other,
-                    surface="api",
-                )
-                return _shape(rating)
+        pace.step(people.named_in(request, body.user))
 
-        return await asyncio.to_thread(write)
+        def write(session: Session) -> dict[str, Any]:
+            person = people.of_call(session, request, body.user)
+            rating = rate(
+                session,
+                generation_id=body.id,
+                person_id=person.id,
+                kind=body.kind,
+                value=body.value,
+                other=body.other,
+                surface="api",
+            )
+            return _shape(rating)
+
+        return await asyncio.wrap_future(group.submit(write))
 
     @router.get("/feedback", summary="One's present opinions on a generation")
     async def mine(id: str, request: Request, user: str | None = None) -> dict[str, Any]:
         def read() -> dict[str, Any]:
             with store.session() as session:
-                _known(session, id)
+                known(session, Generation, id, "generation")
                 person = people.of_call(session, request, user)
                 return {"object": "list", "data": [_shape(each) for each in present(session, id, person.id)]}
 
@@ -52,22 +55,14 @@ def feedback_router(store: Store) -> APIRouter:
     async def take_back(
         id: str, kind: str, request: Request, other: str | None = None, user: str | None = None
     ) -> dict[str, Any]:
-        def write() -> dict[str, Any]:
-            with store.session() as session:
-                _known(session, id, other)
-                person = people.of_call(session, request, user)
-                withdraw(session, generation_id=id, person_id=person.id, kind=kind, other=other, surface="api")
+        def write(session: Session) -> dict[str, Any]:
+            person = people.of_call(session, request, user)
+            withdraw(session, generation_id=id, person_id=person.id, kind=kind, other=other, surface="api")
             return {"generation": id, "kind": kind, "other": other, "withdrawn": True}
 
-        return await asyncio.to_thread(write)
+        return await asyncio.wrap_future(group.submit(write))
 
     return router
-
-
-def _known(session: Session, *generation_ids: str | None) -> None:
-    for each in generation_ids:
-        if each is not None and session.get(Generation, each) is None:
-            raise HTTPException(404, f"there is no generation {each}")
 
 
 def _shape(rating: Rating) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from problems import Problem
+from store.checks import find
 from store.conversations import add_message, path_to
 from store.ratings import present
 from store.schema import Conversation, Generation, Message
@@ -60,7 +61,7 @@ def own_message(session: Session, person_id: str, message_id: str) -> Message:
     Raises:
         Problem: there is none of this id, or it is somebody else's.
     """
-    message = session.get(Message, message_id)
+    message = find(session, Message, message_id)
     if message is not None:
         conversation = session.get(Conversation, message.conversation_id)
         if conversation is not None and conversation.person_id == person_id:
@@ -92,7 +93,7 @@ def verdict(session: Session, person_id: str, pair: Pair) -> str | None:
 
 def view(session: Session, person_id: str, conversation_id: str) -> View:
     """The branch that this person saw last in a conversation of theirs; empty if it is not theirs."""
-    conversation = session.get(Conversation, conversation_id)
+    conversation = find(session, Conversation, conversation_id)
     if conversation is None or conversation.person_id != person_id:
         return View([], None)
     last = session.scalars(

@@ -14,7 +14,7 @@ from chat.parts import Parts
 from chat.service import Service
 from chat.shown import Shown, at_store, id_of, last_id, note, show, version_name
 from problems import Problem
-from store.conversations import path_to
+from store.conversations import path_to, set_consent
 from store.ratings import count_present, present, rate, withdraw
 from store.schema import Generation, Person
 
@@ -54,6 +54,10 @@ class Opinions:
         """The verdict on two answers; the chosen one, else the left one, goes on as the conversation."""
         return await at_store(self._judge, verdict, history, request)
 
+    async def consent(self, given: bool, request: gr.Request) -> Step:
+        """Whether this person's words and opinions, earlier ones too, may be learned from."""
+        return await at_store(self._consent, given, request)
+
     async def start(self, request: gr.Request) -> Step:
         """What a page shows first: the conversation this person last spoke in."""
         return await at_store(self._open, None, request)
@@ -66,6 +70,7 @@ class Opinions:
         parts = self.parts
         with self.service.store.session() as session:
             person, generation = self._subject(session, message_id, request)
+            self.service.pace.step(person.id)
             on = {"generation_id": generation.id, "person_id": person.id}
             if liked == "":  # the same thumb pressed again
                 if any(each.kind == "thumb" for each in present(session, generation.id, person.id)):
@@ -91,6 +96,7 @@ class Opinions:
     def _kept(self, opinions: dict[str, Any], message_id: str, request: gr.Request) -> Step:
         with self.service.store.session() as session:
             person, generation = self._subject(session, message_id, request)
+            self.service.pace.step(person.id)
             on = {"generation_id": generation.id, "person_id": person.id}
             said = {each.kind: each.value for each in present(session, generation.id, person.id)}
             for kind, value in opinions.items():
@@ -104,6 +110,7 @@ class Opinions:
         parts = self.parts
         with self.service.store.session() as session:
             person = people.of_page(session, request)
+            self.service.pace.step(person.id)
             asked = own_message(session, person.id, last_id(history) or "")
             pair = pair_under(session, asked.id)
             if pair is None or pair.left.generation_id is None or pair.right.generation_id is None:
@@ -136,6 +143,12 @@ class Opinions:
             }
         return step
 
+    def _consent(self, given: bool, request: gr.Request) -> Step:
+        with self.service.store.session() as session:
+            set_consent(session, people.of_page(session, request).id, given)
+        said = "may be learned from" if given else "stay out of every later training"
+        return {self.parts.status: note(f"Your chats and ratings {said}.", thanks=given)}
+
     def _open(self, conversation_id: str | None, request: gr.Request) -> Step:
         parts = self.parts
         with self.service.store.session() as session:
@@ -144,7 +157,9 @@ class Opinions:
             opened = named[0][0] if conversation_id is None and named else conversation_id
             seen = view(session, person.id, opened or "")
             judged = thumbs(session, person.id, seen.path)
+            consent = person.consent
         return {
+            parts.consent: consent,
             parts.talks: gr.Radio(choices=[(title, each) for each, title in named], value=opened or None),
             parts.chat: gr.Chatbot(value=show(seen.path), feedback_value=judged),
             parts.pair: gr.Row(visible=seen.pair is not None),

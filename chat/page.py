@@ -65,7 +65,7 @@ def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings
     chat, box = parts.chat, parts.box
     outputs: list[Any] = [
         *(parts.talks, chat, box, parts.pair, parts.left, parts.right, parts.verdict, parts.status),
-        *(parts.details, parts.reasons, parts.comment, parts.correction, parts.rated),
+        *(parts.details, parts.reasons, parts.comment, parts.correction, parts.rated, parts.consent),
     ]
     common: dict[str, Any] = {
         "outputs": outputs,
@@ -94,6 +94,7 @@ def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings
     for verdict, button in parts.verdicts.items():
         button.click(opinions.judge, [gr.State(verdict), chat], **stored)
 
+    parts.consent.input(opinions.consent, [parts.consent], trigger_mode="always_last", **stored)
     parts.talks.input(opinions.open, [parts.talks], trigger_mode="always_last", **stored)
     parts.new.click(opinions.open, [gr.State(None)], **stored)
     parts.menu.click(None, js=TOGGLE_SIDE)

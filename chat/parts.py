@@ -17,6 +17,7 @@ class Parts:
     scrim: gr.Button  # beside the opened list on a narrow page: closes it
     new: gr.Button
     talks: gr.Radio  # the conversations of this person; its value is the open one's id
+    consent: gr.Checkbox  # whether this person's words and ratings may be learned from
     chat: gr.Chatbot
     pair: gr.Row  # two answers side by side
     left: gr.Markdown
@@ -41,6 +42,9 @@ def lay_out(title: str, examples: Sequence[str]) -> Parts:
             gr.HTML(f"{html.escape(title)}<small>learns from what you rate</small>", elem_id="brand", padding=False)
             new = gr.Button("New chat", elem_id="new-chat")
             talks = gr.Radio([], label="Conversations", elem_id="talks", container=True)
+            consent = gr.Checkbox(
+                True, label="Use my chats and ratings for training", elem_id="consent", container=False
+            )
         with gr.Column(elem_id="main"):
             menu = gr.Button("☰ Conversations", elem_id="menu")
             scrim = gr.Button("Close the conversations", elem_id="scrim")
@@ -104,6 +108,7 @@ def lay_out(title: str, examples: Sequence[str]) -> Parts:
         scrim=scrim,
         new=new,
         talks=talks,
+        consent=consent,
         chat=chat,
         pair=pair,
         left=left,

@@ -8,7 +8,7 @@ import secrets
 from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
-from store.conversations import person
+from store.conversations import person, person_called
 from store.schema import Person
 
 COOKIE = "ratchet_person"
@@ -29,13 +29,26 @@ def of_cookie(value: str) -> str:
 def of_page(session: Session, request: HTTPConnection) -> Person:
     """The person at a browser; without a cookie (they refuse it) a new one each time."""
     value = request.cookies.get(COOKIE)
-    return person(session, of_cookie(value) if value else None)
+    return _at_browser(session, value) if value else person(session, None)
+
+
+def _at_browser(session: Session, value: str) -> Person:
+    """The holder of a cookie; after they were erased, somebody new."""
+    found = person(session, of_cookie(value))
+    while found.erased is not None:
+        found = person(session, of_cookie(found.id))
+    return found
 
 
 def of_call(session: Session, request: HTTPConnection, user: str | None) -> Person:
     """The person behind an API call: the `user` field or the header (an id or a name), else the cookie, else `api`."""
     named = user or request.headers.get(HEADER)
     if named:
-        return session.get(Person, named) or person(session, None, named)
+        return person_called(session, named)
     value = request.cookies.get(COOKIE)
-    return person(session, of_cookie(value)) if value else person(session, None, ANONYMOUS)
+    return _at_browser(session, value) if value else person(session, None, ANONYMOUS)
+
+
+def named_in(request: HTTPConnection, user: str | None) -> str:
+    """Whom a call says that it is from, before the store is asked: by field, header or cookie, else `api`."""
+    return user or request.headers.get(HEADER) or request.cookies.get(COOKIE) or ANONYMOUS

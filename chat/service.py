@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
+from chat.pace import Pace
 from chat.watcher import Loaded, Watcher
 from lm.loading import Base
 from lm.prompts import encode_chat
@@ -91,10 +92,14 @@ class Service:
     Args:
         sampling: what a request leaves unsaid.
         context: tokens that prompt and answer may take together.
+        pace: how fast one person may rate.
     """
 
-    def __init__(self, store: Store, base: Base, watcher: Watcher, sampling: Sampling, context: int) -> None:
+    def __init__(
+        self, store: Store, base: Base, watcher: Watcher, sampling: Sampling, context: int, pace: Pace
+    ) -> None:
         self.store, self.base, self.watcher, self.sampling, self.context = store, base, watcher, sampling, context
+        self.pace = pace
         self._under_way: set[Reply] = set()
 
     def fit(self, messages: list[dict[str, str]], sampling: Sampling) -> list[dict[str, str]]:
@@ -151,6 +156,7 @@ class Service:
     def _record(self, reply: Reply) -> Answer:
         turn, completion = reply.turn, reply.stream.completion
         seconds = time.perf_counter() - reply.started
+        text = completion.text.replace("\0", "\ufffd")  # a model may say what no store holds; its token ids tell
         with self.store.session() as session:
             generation = record_generation(
                 session,
@@ -162,7 +168,7 @@ class Service:
                 sampling=asdict(reply.sampling),
                 token_ids=completion.token_ids,
                 logprobs=completion.logprobs,
-                text=completion.text,
+                text=text,
                 finish_reason=completion.finish_reason,
                 surface=turn.surface,
                 latency=seconds,
@@ -172,9 +178,7 @@ class Service:
             )
             generation.id = reply.generation_id  # a stream has told it to its reader already
             session.flush()
-            message = add_message(
-                session, turn.conversation_id, turn.parent_id, "assistant", completion.text, generation.id
-            )
+            message = add_message(session, turn.conversation_id, turn.parent_id, "assistant", text, generation.id)
             return Answer(generation.id, message.id, reply.loaded.id, completion, seconds)
 
     @property

@@ -55,6 +55,7 @@ CSS = """
 #talks label:focus-within { outline: 2px solid var(--accent); outline-offset: -2px; }
 #talks > span { padding: 10px 10px 4px; font-size: 12px; color: var(--soft); }
 #talks:not(:has(label)) { display: none; }
+#consent { margin-top: auto; padding: 10px; border: 0; background: none; font-size: 12px; color: var(--soft); }
 
 #main { min-width: 0 !important; height: 100dvh; gap: 0; flex-wrap: nowrap; align-items: center; }
 #main > * { width: 100%; max-width: 800px; flex: none !important; }

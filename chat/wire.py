@@ -59,6 +59,8 @@ class ChatRequest(BaseModel):
         stops = [value] if isinstance(value, str) else value or []
         if len(stops) > 4 or not all(stops):
             raise ValueError("at most 4 stop texts, none of them empty")
+        if any("\0" in stop for stop in stops):
+            raise ValueError("a stop text cannot hold a NUL character")
         return value
 
 

@@ -18,7 +18,14 @@ class RewardSettings:
     dropout: float = 0.2  # on the features and on the hidden layer
     batch_size: int = 64  # ratings a step
     holdout_share: float = 0.15  # of the conversations, never trained on
+    holdout_people: float = 0.05  # of the people after the first twenty, never trained on
+    person_share: float = 0.3  # of the training rows, at most, from one person, where there are enough people
     context: int = 512  # tokens of prompt and answer that the trunk reads; the oldest turns go first
     pessimism: float = 0.5  # deviations of the heads that are taken off the mean [arXiv 2310.02743]
     clip: float = 5.0  # bound of the normalised reward, in standard deviations
     seed: int = 0  # of the bootstraps and of the initial weights
+
+
+def shares(settings: RewardSettings) -> dict[str, float]:
+    """The knobs of the frozen dataset, by the names that `store.datasets.freeze` gives them."""
+    return {name: getattr(settings, name) for name in ("holdout_share", "holdout_people", "person_share")}

@@ -30,7 +30,7 @@ from lm.suites import load_suite
 from problems import Problem
 from reward.model import RewardModel, fit_reward, load_reward
 from reward.report import reward_report
-from reward.settings import RewardSettings
+from reward.settings import RewardSettings, shares
 from rl.anchor import load_anchor
 from rl.comparison import compare
 from rl.gate import Check, comparison_checks, integrity_checks, reward_check
@@ -38,6 +38,7 @@ from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSetting
 from rl.training import Progress, measure_anchor, train_policy
 from store.database import Store
 from store.datasets import Frozen, freeze
+from store.people import record_trained_on
 from store.schema import Update, Version
 from store.updates import finish_update, record_step, start_update, unfinished, update_lock
 from store.versions import add_version, promote, serving
@@ -95,12 +96,12 @@ def run_update(
     Raises:
         Problem: another update runs; a step cannot be done.
     """
-    with update_lock(store.home):
+    with update_lock(store):
         with store.session(reading=True) as session:
             begun = unfinished(session)
         if begun is None:
             with store.session(reading=True) as session:
-                frozen = freeze(session, seed=knobs.update.seed, holdout_share=knobs.reward.holdout_share)
+                frozen = freeze(session, seed=knobs.update.seed, **shares(knobs.reward))
                 idle = _nothing_to_do(frozen, _last_dataset(session), knobs.update.min_ratings, force)
             if idle:
                 return UpdateReport(None, "nothing", None, frozen.hash, [], 0.0, idle)
@@ -206,7 +207,9 @@ class _Run:
 
     def _dataset(self, work: Path) -> dict[str, Any]:
         with self.store.session(reading=True) as session:
-            frozen = freeze(session, seed=self.seed, holdout_share=self.knobs.reward.holdout_share)
+            frozen = freeze(session, seed=self.seed, **shares(self.knobs.reward))
+        with self.store.session() as session:
+            record_trained_on(session, self.id, frozen)
         frozen.to_json(work)
         return {
             "hash": frozen.hash,

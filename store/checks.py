@@ -1,8 +1,8 @@
 """What the store refuses at the door: unknown ids, values that are no choice, and text that cannot be stored.
 
-Text may be anything that UTF-8 can hold, NUL and all other control characters included.
-A JSON request may also hold half of a surrogate pair (`"\\ud800"`). No UTF-8 file, database or tokenizer can, so such
-text is refused at the door, with its place, rather than altered or lost later.
+Text may be anything that UTF-8 can hold, but for NUL, which PostgreSQL cannot: a store must be able to move there.
+A JSON request may also hold half of a surrogate pair (`"\\ud800"`), which no UTF-8 file, database or tokenizer can.
+Such text is refused at the door, with its place, rather than altered or lost later.
 """
 
 from __future__ import annotations
@@ -10,10 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
 from problems import Problem
 from store.schema import Tables
+
+
+class UnknownId(Problem):
+    """An id that names no row."""
+
 
 Row = TypeVar("Row", bound=Tables)
 
@@ -31,6 +37,11 @@ def check_text(value: Any, where: str) -> None:
                 f"The text of {where} cannot be stored: half of a surrogate pair at character {error.start}.",
                 hint="Send the whole character, or leave that half out.",
             ) from None
+        if "\0" in value:
+            raise Problem(
+                f"The text of {where} cannot be stored: a NUL character at character {value.index(chr(0))}.",
+                hint="Leave that character out.",
+            )
     elif isinstance(value, dict):
         for key, item in value.items():
             check_text(key, f"a key of {where}")
@@ -56,11 +67,39 @@ def check_choice(value: str, choices: Sequence[str], what: str) -> None:
         raise Problem(f"{value!r} is no {what}.", hint=f"Use one of: {', '.join(choices)}.")
 
 
+def find(session: Session, table: type[Row], id: str | int) -> Row | None:
+    """The row of `table` with this id; None when there is none.
+
+    A key that no database can hold (half a surrogate pair, NUL, a number past 32 bits) is the key of no row.
+    """
+    return session.get(table, id) if _storable(id) else None
+
+
+def check_known(session: Session, table: type[Tables], id: str, what: str) -> None:
+    """Raise `UnknownId` unless `table` has a row with this id; the row is not read."""
+    key = inspect(table).primary_key[0]
+    if not _storable(id) or session.scalar(select(key).where(key == id)) is None:
+        raise _unknown(id, what)
+
+
 def known(session: Session, table: type[Row], id: str | int, what: str) -> Row:
-    """The row of `table` with this id; `Problem` when there is none (its hint names `what`, for example `person`)."""
-    # A key that no database can hold is an unknown key, not a broken database.
-    check_text(id, f"the {what}'s id")
-    row = session.get(table, id)
+    """The row of `table` with this id; `UnknownId` when there is none (its hint names `what`, for example `person`)."""
+    row = find(session, table, id)
     if row is None:
-        raise Problem(f"There is no {what} {id}.", hint=f"Check the {what}'s id.")
+        raise _unknown(id, what)
     return row
+
+
+def _storable(id: str | int) -> bool:
+    if isinstance(id, int):
+        return -(2**31) <= id < 2**31
+    try:
+        check_text(id, "the id")
+    except Problem:
+        return False
+    return True
+
+
+def _unknown(id: str | int, what: str) -> UnknownId:
+    shown = ascii(id)[1:-1] if isinstance(id, str) and not id.isprintable() else id
+    return UnknownId(f"There is no {what} {shown}.", hint=f"Check the {what}'s id.")

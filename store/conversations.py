@@ -5,6 +5,7 @@ Nothing is overwritten: a regenerated answer or an edited question is a sibling 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,9 +41,25 @@ def person(session: Session, id: str | None, name: str | None = None) -> Person:
     return found
 
 
+def person_called(session: Session, id_or_name: str) -> Person:
+    """The person with this id, else with this name, made when new. Problem as of `person`."""
+    check_short(id_or_name, "The person's id or name")
+    either = select(Person).where((Person.id == id_or_name) | (Person.name == id_or_name))
+    found = list(session.scalars(either))
+    if not found:
+        return person(session, None, id_or_name)
+    return next((each for each in found if each.id == id_or_name), found[0])
+
+
 def set_consent(session: Session, person_id: str, consent: bool) -> Person:
-    """Let this person's words and ratings into datasets, or keep them out of all later ones."""
+    """Let this person's words and ratings into datasets, or keep them out of all later ones.
+
+    Raises:
+        Problem: there is no such person, or they were erased.
+    """
     found = known(session, Person, person_id, "person")
+    if consent and found.erased is not None:
+        raise Problem(f"{person_id} was erased.", hint="Whoever comes back is somebody new.")
     found.consent = consent
     return found
 
@@ -143,7 +160,7 @@ def record_generation(
 
     Raises:
         Problem: unknown person, conversation, version, surface or side; text that cannot be stored; token_ids and
-            logprobs of different lengths.
+            logprobs of different lengths, or one that is infinite or no number (JSON has no such numbers).
     """
     known(session, Person, person_id, "person")
     known(session, Conversation, conversation_id, "conversation")
@@ -157,6 +174,8 @@ def record_generation(
     check_text(text, "the answer")
     if len(token_ids) != len(logprobs):
         raise Problem(f"An answer of {len(token_ids)} tokens came with {len(logprobs)} log-probabilities.")
+    if not all(map(math.isfinite, logprobs)):
+        raise Problem("An answer came with a log-probability that is no finite number.")
     generation = Generation(
         person_id=person_id,
         conversation_id=conversation_id,

@@ -1,7 +1,7 @@
-"""Opening the store: a folder with a database in it, migrated to the present schema; and its transactions.
+"""Opening the store: a folder with a database, migrated to the present schema; and its transactions.
 
-SQLite by default (write-ahead log, every commit forced to disk), any other SQLAlchemy URL by argument. This is the only
-file that knows which database it is.
+The database is SQLite in the folder by default (write-ahead log, every commit forced to disk), or PostgreSQL at a URL.
+What the two need to behave alike is in `store.engines`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, NoSuchModuleError, OperationalError
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import DatabaseError, DataError, OperationalError
 from sqlalchemy.orm import Session
 
 from problems import Problem
+from store import engines
 
-BUSY_SECONDS: float = 30
+IN_USE = "in-use.lock"  # locked, shared, by every process that has the store open
+MIGRATIONS = str(Path(__file__).parent / "migrations")
 
 
 class Store:
@@ -36,9 +36,11 @@ class Store:
 
     def __init__(self, home: Path, engine: Engine) -> None:
         self.home = home
+        self._in_use = (home / IN_USE).open("a")
+        fcntl.flock(self._in_use, fcntl.LOCK_SH)  # waits for a restore to end
         self.url = engine.url.render_as_string(hide_password=True)
         self.engine = engine
-        self._reader = engine.execution_options(reading=True)
+        self._reader = engines.reading(engine)
 
     @contextmanager
     def session(self, *, reading: bool = False) -> Iterator[Session]:
@@ -49,8 +51,8 @@ class Store:
         it. Objects stay readable after the block.
 
         Raises:
-            Problem: the database is busy for longer than 30 seconds, full, read-only or damaged, or cannot hold a value
-                (PostgreSQL: text with NUL).
+            Problem: the database is busy for longer than 30 seconds, full, read-only, damaged or out of reach, or
+                cannot hold a value.
         """
         with Session(
             self._reader if reading else self.engine, expire_on_commit=False, autoflush=not reading
@@ -61,11 +63,23 @@ class Store:
                     raise TypeError("a reading session cannot write: open it with session()")
                 session.commit()
             except (OperationalError, DataError) as error:
-                raise _explain(error, self.url) from error
+                raise explain(error, self.url) from error
+
+    def compact(self) -> None:
+        """Rewrite the database without what was deleted, so that no byte of it stays in the files.
+
+        Raises:
+            Problem: somebody else keeps the database busy.
+        """
+        try:
+            engines.compact(self.engine)
+        except DatabaseError as error:
+            raise explain(error, self.url) from error
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        self._in_use.close()
 
 
 def open_store(home: Path, url: str | None = None) -> Store:
@@ -73,10 +87,11 @@ def open_store(home: Path, url: str | None = None) -> Store:
 
     Args:
         home: the folder of the store; the database is `home/ratchet.db` unless `url` says otherwise.
-        url: an SQLAlchemy URL, for example `postgresql+psycopg://user@host/name`.
+        url: for example `postgresql://user@host/name`, or any SQLAlchemy URL of SQLite or PostgreSQL.
 
     Raises:
-        Problem: the folder cannot be made, the URL is wrong, the file is no database, or it is of a newer program.
+        Problem: the folder cannot be made, the URL is wrong, its database is out of reach or none, or it is of a newer
+            program.
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -84,16 +99,16 @@ def open_store(home: Path, url: str | None = None) -> Store:
         raise Problem(
             f"The folder {home} cannot be made: {error.strerror}.", hint="Choose another folder with --home."
         ) from None
-    engine = _engine(url or URL.create("sqlite", database=str(home.resolve() / "ratchet.db")))
+    engine = engines.make_engine(url or URL.create("sqlite", database=str(home.resolve() / "ratchet.db")))
     store = Store(home, engine)
     try:
         with _migration_lock(home):
             migrate(engine)
     except DatabaseError as error:
-        engine.dispose()
-        raise _explain(error, store.url) from error
+        store.close()
+        raise explain(error, store.url) from error
     except Problem:
-        engine.dispose()
+        store.close()
         raise
     return store
 
@@ -101,70 +116,48 @@ def open_store(home: Path, url: str | None = None) -> Store:
 def migrate(engine: Engine, revision: str = "head") -> None:
     """Bring the database to `revision`, up or down (`base`: empty), in one transaction: all of it or nothing.
 
+    Of many that begin at once, on however many hosts, one migrates; the others wait and find it done.
+
     Raises:
         Problem: the database holds a revision that this program does not know.
     """
-    script = ScriptDirectory(str(Path(__file__).parent / "migrations"))
-    known = [entry.revision for entry in script.walk_revisions()]
-    with engine.connect() as connection:
-        present = MigrationContext.configure(connection).get_current_revision()
-    if present is not None and present not in known:
-        raise Problem(
-            f"The store at {engine.url.render_as_string()} was written by a newer Ratchet: its schema is {present}, "
-            f"this one knows up to {known[0]}.",
-            hint="Update Ratchet, or open another folder with --home.",
-        )
+    known = known_schemas()
     target = known[0] if revision == "head" else revision
-    if present == target:
-        return
+    with engines.reading(engine).connect() as connection:
+        if _present(connection, known) == target:
+            return
     config = Config()
-    config.set_main_option("script_location", script.dir.replace("%", "%%"))
+    config.set_main_option("script_location", MIGRATIONS.replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
+    with engine.begin() as connection:  # takes the turn to write
         config.attributes["connection"] = connection
-        downwards = target == "base" or (present is not None and known.index(target) > known.index(present))
-        if downwards:
+        present = _present(connection, known)
+        if target == "base" or (present is not None and known.index(target) > known.index(present)):
             command.downgrade(config, target)
         else:
             command.upgrade(config, target)
 
 
-def _engine(url: str | URL) -> Engine:
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            return create_engine(parsed, pool_pre_ping=True)
-        # One connection a working thread; each is a file handle.
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, pool_size=16, max_overflow=48)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+def known_schemas() -> list[str]:
+    """The revisions that this program knows, the newest first."""
+    return [entry.revision for entry in ScriptDirectory(MIGRATIONS).walk_revisions()]
+
+
+def schema_of(engine: Engine) -> str | None:
+    """The revision that the database is at; None when it is empty."""
+    with engines.reading(engine).connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def _present(connection: Connection, known: list[str]) -> str | None:
+    present = MigrationContext.configure(connection).get_current_revision()
+    if present is not None and present not in known:
         raise Problem(
-            f"The database URL cannot be used: {error}",
-            hint="Give an SQLAlchemy URL such as sqlite:////path/file.db, and install that database's driver.",
-        ) from None
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # Python's sqlite3 would begin transactions on its own, late; here BEGIN is ours (see _begin_sqlite).
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={int(BUSY_SECONDS * 1000)}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and writes later fails at once when another has written in between; taking the
-    # write lock at the start makes it wait its turn instead.
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+            f"The store at {connection.engine.url.render_as_string()} was written by a newer Ratchet: its schema is "
+            f"{present}, this one knows up to {known[0]}.",
+            hint="Update Ratchet, or open another folder with --home.",
+        )
+    return present
 
 
 @contextmanager
@@ -174,15 +167,19 @@ def _migration_lock(home: Path) -> Iterator[None]:
         yield
 
 
-def _explain(error: DatabaseError, url: str) -> Problem:
-    reason = str(error.orig)
+def explain(error: DatabaseError, url: str) -> Problem:
+    """What a user is told of a database's failure."""
+    reason = " ".join(str(error.orig).split())
     hints = {
         "locked": "Another process writes for too long; wait for it or stop it, then try again.",
+        "lock timeout": "Another process writes for too long; wait for it or stop it, then try again.",
         "full": "Free some space on that disk and try again; nothing of this change was stored.",
+        "No space left": "Free some space on that disk and try again; nothing of this change was stored.",
         "readonly": "Give this user the right to write there.",
+        "permission denied": "Give this user the right to write there.",
         "not a database": "Restore the file from a backup, or open another folder with --home.",
         "malformed": "Restore the file from a backup, or open another folder with --home.",
-        "NUL": "Send the text without the NUL character; SQLite could hold it.",
+        "connection": "Check that the server runs, and the address, name and password in RATCHET_DATABASE_URL.",
     }
     hint = next((text for word, text in hints.items() if word in reason), "Check the database and its address.")
     return Problem(f"The store at {url} cannot be used: {reason}.", hint=hint)

@@ -10,16 +10,22 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from problems import Problem
+from store.duplicates import near_duplicates
 from store.opinions import Opinion, asked, opinions
+from store.schema import Person
+
+IMPORTS = "import"  # the person behind imported files
+FIRST_PEOPLE = 20  # who came first are never held out
 
 Split = Literal["train", "holdout"]
 Messages = list[dict[str, Any]]
@@ -66,6 +72,9 @@ class Prompt:
     split: Split
 
 
+RowOf = TypeVar("RowOf", Pair, Thumb, Prompt)
+
+
 @dataclass(frozen=True)
 class Frozen:
     """A dataset that never changes. `hash`: sha256, 64 hexadecimal digits, over all rows in their order."""
@@ -95,45 +104,96 @@ class Frozen:
             frozen = cls(about["hash"], pairs, thumbs, prompts, about["left_out"])
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Problem(f"The dataset in {folder} cannot be read: {error}", hint="Freeze a new one.") from None
+        if about.get("erased"):
+            raise Problem(f"Rows of the dataset in {folder} were erased since.", hint="Start a new update.")
         if _hash(pairs, thumbs, prompts) != frozen.hash:
             raise Problem(f"The dataset in {folder} was changed: its rows lack its hash.", hint="Freeze a new one.")
         return frozen
 
 
-def freeze(session: Session, *, seed: int, holdout_share: float = 0.15) -> Frozen:
+def redact(folder: Path, person: str, conversations: set[str]) -> int:
+    """Take the rows of a person, or of these conversations, out of a dataset that `to_json` wrote; returns how many.
+
+    The dataset keeps its hash, as the record of what was learned from, and says how many rows were erased; it cannot
+    be read as a whole one again.
+    """
+    removed = 0
+    for name in ("pairs", "thumbs", "prompts"):
+        path = folder / f"{name}.jsonl"
+        if not path.is_file():
+            continue
+        rows = _rows(path)
+        kept = [row for row in rows if row["person"] != person and row["conversation"] not in conversations]
+        if len(kept) < len(rows):
+            removed += len(rows) - len(kept)
+            _replace(path, "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in kept))
+    if removed:
+        about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        about["erased"] = about.get("erased", 0) + removed
+        _replace(folder / "dataset.json", json.dumps(about, indent=1))
+    return removed
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def freeze(
+    session: Session, *, seed: int, holdout_share: float = 0.15, holdout_people: float = 0.05, person_share: float = 1.0
+) -> Frozen:
     """All present opinions of people who consent, on answers that have a text, and every prompt of theirs.
 
-    The split hangs on the words that a conversation opened with, not on the seed: a repeat of a conversation falls on
-    the same side, and what was held out once is held out in every later update. `seed` decides the order of rows.
+    What is held out stays so for ever, whatever else comes: a conversation by the words that it opened with, and, of
+    those who came after the first twenty, a person by their id (with a handful of people, none can be spared). The seed
+    decides the order of rows only. Training rows whose opening is nearly one that is held out are left out.
 
     Opposite thumbs of one person on two answers to one prompt count as thumbs and also as a pair of kind `thumbs`: how
-    good each is and which is better are separate evidence. `both_bad` is two thumbs down, no pair.
+    good each is and which is better are separate evidence. Where that person compared the two as well, the comparison
+    counts instead of that pair. `both_bad` is two thumbs down, no pair.
 
-    `left_out` counts by reason: `straddling`, a row whose edited opening and whose conversation's first opening fall on
-    different sides; `different prompts`, a pair of answers to different prompts; `same text`, a pair of equal answers.
+    Args:
+        holdout_share: of the openings.
+        holdout_people: share of the people after the first twenty.
+        person_share: of the training rows of a kind, at most, from one person, or an equal share where there are too
+            few people for that; imports, which are files, are not counted.
+
+    `left_out` counts by reason: `straddling`, a row whose opening, conversation and people fall on different sides;
+    `nearly held out`, a training row whose opening is nearly one that is held out; `one person's share`, above the cap;
+    `different prompts`, a pair of answers to different prompts; `same text`, a pair of equal answers.
     """
     openings: dict[str, str] = {}
     prompts: dict[str, Prompt] = {}
     left_out: Counter[str] = Counter()
+    held = _held_out_people(session, holdout_people)
+    owners = {each.conversation: each.person for each in asked(session)} if held else {}
 
-    def side(conversation: str, messages: Messages) -> Split | None:
-        own = split_of(_opening(messages), holdout_share)
-        if own == split_of(openings[conversation], holdout_share):
-            return own
-        left_out["straddling"] += 1
-        return None
+    def side(conversation: str, messages: Messages, person: str) -> Split | None:
+        sides = {split_of(_opening(messages), holdout_share), split_of(openings[conversation], holdout_share)}
+        if len(sides) > 1:
+            left_out["straddling"] += 1
+            return None
+        mine = {person, owners.get(conversation, person)}
+        if sides == {"train"} and mine & held:
+            if mine <= held:
+                return "holdout"
+            left_out["straddling"] += 1
+            return None
+        return sides.pop()
 
     for each in asked(session):
         openings.setdefault(each.conversation, _opening(each.messages))
         key = _line(each.messages)
-        if key not in prompts and (split := side(each.conversation, each.messages)):
+        if key not in prompts and (split := side(each.conversation, each.messages, each.person)):
             prompts[key] = Prompt(each.messages, each.person, each.conversation, split)
 
     pairs: list[Pair] = []
     thumbs: list[Thumb] = []
+    compared: set[tuple[str, str, frozenset[str]]] = set()
     siblings: dict[tuple[str, str], list[tuple[Opinion, Split]]] = defaultdict(list)
     for opinion in opinions(session, ("thumb", "correction", "pair")):
-        split = side(opinion.conversation, opinion.messages)
+        split = side(opinion.conversation, opinion.messages, opinion.person)
         if split is None:
             continue
         if opinion.kind == "thumb":
@@ -146,6 +206,7 @@ def freeze(session: Session, *, seed: int, holdout_share: float = 0.15) -> Froze
         elif opinion.value == "both_bad":
             thumbs += [_thumb(opinion, text, False, split, "both_bad") for text in (opinion.text, opinion.other_text)]
         else:
+            compared.add((opinion.person, _line(opinion.messages), frozenset((opinion.text, opinion.other_text))))
             ordered = (opinion.text, opinion.other_text)
             first, second = ordered[::-1] if opinion.value == "right" else ordered
             pairs.append(_pair(opinion, first, second, 0.5 if opinion.value == "tie" else 1.0, split))
@@ -153,19 +214,71 @@ def freeze(session: Session, *, seed: int, holdout_share: float = 0.15) -> Froze
         liked = [each for each in group if each[0].value == 1]
         disliked = [each for each in group if each[0].value == -1]
         for (better, split), (worse, _) in product(liked, disliked):
-            pairs.append(_pair(better, better.text, worse.text, 1.0, split, "thumbs"))
+            if (better.person, _line(better.messages), frozenset((better.text, worse.text))) not in compared:
+                pairs.append(_pair(better, better.text, worse.text, 1.0, split, "thumbs"))
 
     telling = [pair for pair in pairs if pair.first != pair.second]
     left_out["same text"] = len(pairs) - len(telling)
-    rows = _ordered(telling, seed), _ordered(thumbs, seed), _ordered(prompts.values(), seed)
+    near = _nearly_held_out([*telling, *thumbs, *prompts.values()])
+    rows = (
+        _capped(_ordered(_apart(telling, near, left_out), seed), person_share, left_out),
+        _capped(_ordered(_apart(thumbs, near, left_out), seed), person_share, left_out),
+        _ordered(_apart(list(prompts.values()), near, left_out), seed),
+    )
     return Frozen(_hash(*rows), *rows, left_out={why: number for why, number in left_out.items() if number})
+
+
+def _held_out_people(session: Session, share: float) -> set[str]:
+    came = select(Person.id).where(Person.id != IMPORTS).order_by(Person.created, Person.id).offset(FIRST_PEOPLE)
+    return {each for each in session.scalars(came) if _below(f"person {each}", share)}
+
+
+def _nearly_held_out(rows: Sequence[Pair | Thumb | Prompt]) -> set[str]:
+    """Openings of training rows that are near duplicates of openings of held-out rows."""
+    sides: dict[Split, list[str]] = {"train": [], "holdout": []}
+    for row in rows:
+        sides[row.split].append(_opening(row.messages))
+    trained, held = (sorted(set(sides[split])) for split in ("train", "holdout"))
+    return {trained[place] for place in near_duplicates(trained, held)}
+
+
+def _apart(rows: list[RowOf], near: set[str], left_out: Counter[str]) -> list[RowOf]:
+    kept = [row for row in rows if row.split == "holdout" or _opening(row.messages) not in near]
+    left_out["nearly held out"] += len(rows) - len(kept)
+    return kept
+
+
+def _capped(rows: list[RowOf], share: float, left_out: Counter[str]) -> list[RowOf]:
+    """The rows without those of one person above their share of the training rows that are kept."""
+    by_person = Counter(row.person for row in rows if row.split == "train" and row.person != IMPORTS)
+    if not by_person:
+        return rows
+    share = max(share, 1 / len(by_person))
+    # The largest cap c with c <= share * (sum of everybody's rows, none above c): found from above.
+    cap = max(by_person.values())
+    while cap > 1 and cap > share * sum(min(cap, count) for count in by_person.values()):
+        cap -= 1
+    taken: Counter[str] = Counter()
+    kept: list[RowOf] = []
+    for row in rows:
+        if row.split == "train" and row.person != IMPORTS:
+            taken[row.person] += 1
+            if taken[row.person] > cap:
+                left_out["one person's share"] += 1
+                continue
+        kept.append(row)
+    return kept
 
 
 def split_of(opening: str, holdout_share: float) -> Split:
     """The side on which a conversation that opens with these words falls; spacing, case and width do not matter."""
     words = " ".join(unicodedata.normalize("NFKC", opening).casefold().split())
-    number = int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big")
-    return "holdout" if number < holdout_share * 2**64 else "train"
+    return "holdout" if _below(words, holdout_share) else "train"
+
+
+def _below(key: str, share: float) -> bool:
+    """True for that share of all keys, for ever the same ones; a larger share has all of a smaller one's."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") < share * 2**64
 
 
 def _opening(messages: Messages) -> str:
@@ -182,9 +295,6 @@ def _pair(opinion: Opinion, first: str, second: str, outcome: float, split: Spli
 
 def _thumb(opinion: Opinion, answer: str, liked: bool, split: Split, kind: str = "thumb") -> Thumb:
     return Thumb(opinion.messages, answer, liked, kind, opinion.person, opinion.conversation, split)
-
-
-RowOf = TypeVar("RowOf", Pair, Thumb, Prompt)
 
 
 def _ordered(rows: Iterable[RowOf], seed: int) -> list[RowOf]:

@@ -1,57 +1,50 @@
 """Feedback from other programs' files into the store: all of a file or nothing, and nothing twice.
 
-A row becomes a conversation of the person `import`, with its prompt as turns, its answers as generations that no
-version here gave, and an opinion on them. Its ids follow from what it says: the same file makes the same store.
+What a row says becomes a conversation of the person `import`, with its prompt as turns, its answers as generations that
+no version here gave, and opinions on them. Its ids follow from what it says: the same file makes the same store.
+
+Rows are read, checked and stored a batch at a time in one transaction. Memory grows by about 200 bytes a row, to tell
+one that stands twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from problems import Problem
 from store.conversations import person
 from store.database import Store
 from store.exports import pairs_told, thumbs_told
-from store.formats import alpaca, sharegpt, trl_preference, trl_unpaired
 from store.formats.files import read_rows
-from store.formats.rows import BadRow, Parsed, ParsedPair, ParsedThumb
+from store.formats.known import Format, format_of
+from store.formats.rows import BadRow, LeftOut, Parsed, ParsedAnswer, shown
+from store.imported import PERSON, ImportedRows, answer_id, said
 from store.ratings import check_value
-from store.schema import Conversation, Tables, new_id, now
+from store.schema import Conversation, now
 
-PERSON = "import"
-CHUNK = 500
-LOOK_AT = 100  # rows that are looked at to tell a format
-
-
-class Format(Protocol):
-    """What a module in `store.formats` offers."""
-
-    NAME: str
-
-    def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether the row looks like one of this format."""
-
-    def parse(self, row: Mapping[str, Any]) -> Parsed:
-        """Read a row; BadRow says what is wrong with it."""
-
-
-FORMATS: tuple[Format, ...] = (sharegpt, alpaca, trl_preference, trl_unpaired)
+CHUNK = 500  # rows stored together
+WEIGHT = 4_000_000  # characters stored together
+NAMED = 10_000  # rows whose faults are listed
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of a file's rows. `problems` says of each skipped row where it stands and what is wrong with it."""
+    """What became of a file's rows: each was imported, skipped or a duplicate.
+
+    `problems` says of each skipped row where it stands, and what is wrong with it or why there was nothing to keep; of
+    more than 10,000, the first ones.
+    """
 
     imported: int
     skipped: int
@@ -67,84 +60,160 @@ def import_file(
     skip_bad: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> ImportReport:
-    """Import a file of preferences or of liked and disliked answers, in one transaction.
+    """Import a file of opinions on answers, or of conversations and prompts without any, in one transaction.
 
     Args:
-        path: a JSON array or JSON lines, plain or gzip.
-        format: one of trl-preference, trl-unpaired, sharegpt, alpaca; auto: told from the first rows.
+        path: a JSON array or JSON lines, plain or gzip; Parquet, CSV or SQLite where the format's program writes it.
+        format: the name of one of `store.formats.known.FORMATS`; auto: told from the first rows.
         skip_bad: leave bad rows out instead of refusing the file.
-        progress: called with the number of rows stored or recognised so far.
+        progress: called with the number of rows stored, recognised or skipped so far.
 
     A row that the store holds already, imported or rated here, is a duplicate; one that stands twice in a file is two.
+    A row with nothing to keep, such as an answer that nobody voted on, is skipped and never refuses the file.
 
     Raises:
         Problem: the file cannot be read, its format is unknown, or a row is bad; nothing is stored then.
     """
-    rows = list(read_rows(path))
-    if not rows:
-        raise Problem(f"{path} holds no rows.", hint="Check that it is the file you mean.")
-    readable = [row for _, row in rows if isinstance(row, dict)]
-    if not readable:
-        raise Problem(
-            f"{path}, {rows[0][0]}: {rows[0][1]}.", hint="No row of the file can be read; nothing was stored."
-        )
-    chosen = _format(path, format, readable)
-    parsed: list[Parsed] = []
-    problems: list[str] = []
-    for place, row in rows:
-        try:
-            if isinstance(row, BadRow):
-                raise row
-            parsed.append(chosen.parse(row))
-        except BadRow as bad:
-            problems.append(f"{path}, {place}: {bad}.")
-            if not skip_bad:
-                raise Problem(
-                    problems[0], hint="Mend the row, or leave bad rows out with --skip-bad. Nothing was stored."
-                ) from None
+    chosen = format_of(path, format)
+    faults = _Faults(path)
     with store.session() as session:
-        imported = _add(session, parsed, progress)
-    return ImportReport(imported, len(problems), len(parsed) - imported, chosen.NAME, problems)
+        job = _Import(session, progress)
+        for place, row in read_rows(path):
+            try:
+                if isinstance(row, BadRow):
+                    raise row
+                parsed = _read(chosen, row)
+            except LeftOut as left:
+                faults.add(place, left)
+                job.skip()
+            except BadRow as bad:
+                sentence = faults.add(place, bad)
+                job.skip()
+                if not skip_bad:
+                    raise Problem(
+                        sentence, hint="Mend the row, or leave bad rows out with --skip-bad. Nothing was stored."
+                    ) from None
+            else:
+                job.add(parsed)
+        job.flush()
+    return ImportReport(job.imported, faults.number, job.duplicates, chosen.NAME, faults.told())
 
 
-def _format(path: Path, name: str, rows: list[dict[str, Any]]) -> Format:
-    known = ", ".join(each.NAME for each in FORMATS)
-    if name != "auto":
-        found = next((each for each in FORMATS if name == each.NAME), None)
-        if found is None:
-            raise Problem(f"There is no format {name!r}.", hint=f"Use auto or one of: {known}.", status=2)
-        return found
-    for row in islice(rows, LOOK_AT):
-        for each in FORMATS:
-            if each.matches(row):
-                return each
-    keys = ", ".join(list(rows[0])[:8])[:200].encode("utf-8", "backslashreplace").decode() or "no fields"
-    raise Problem(f"{path} is of no known format: its rows have {keys}.", hint=f"Known formats: {known}.")
+def _read(chosen: Format, row: Mapping[str, Any]) -> list[Parsed]:
+    parsed = chosen.parse(row)
+    for each in parsed:
+        for kind, value in each.opinions if isinstance(each, ParsedAnswer) else ():
+            try:
+                check_value(kind, value)
+            except Problem as problem:
+                raise BadRow(str(problem).rstrip(".")) from None
+    return parsed
 
 
-def _add(session: Session, parsed: list[Parsed], progress: Callable[[int], None] | None) -> int:
-    person(session, PERSON)
-    rated_here = Counter(_content(each) for each in _told_here(session))
-    seen: Counter[str] = Counter()
-    imported = 0
-    begun = now()
-    for start in range(0, len(parsed), CHUNK):
-        fresh: dict[str, Parsed] = {}
-        for each in parsed[start : start + CHUNK]:
+class _Faults:
+    """The rows that were not imported, each with its place and the reason."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = 0
+        self._path = path
+        self._sentences: list[str] = []
+
+    def add(self, place: str, why: Exception) -> str:
+        """Note a row; what to say of it."""
+        self.number += 1
+        sentence = shown(f"{self._path}, {place}: {why}.")
+        if self.number <= NAMED:
+            self._sentences.append(sentence)
+        return sentence
+
+    def told(self) -> list[str]:
+        """What to say of them all."""
+        more = self.number - len(self._sentences)
+        return self._sentences + ([f"{self._path}: {more} more rows were skipped."] if more else [])
+
+
+class _Import:
+    """One file on its way into the store, a batch of rows at a time."""
+
+    def __init__(self, session: Session, progress: Callable[[int], None] | None) -> None:
+        self.imported = 0
+        self.duplicates = 0
+        self._session = session
+        self._progress = progress
+        self._begun = now()
+        self._next_message = time.time_ns()
+        self._rows = 0
+        self._stored = 0
+        self._batch: list[list[tuple[str | None, Parsed]]] = []
+        self._weight = 0
+        self._seen: Counter[bytes] = Counter()
+        # By question: the thumb, the generation, a hash of its text, and whether it is new.
+        self._thumbs: defaultdict[bytes, list[tuple[int, str, bytes, bool]]] = defaultdict(list)
+        person(session, PERSON)
+        self._rated_here = Counter(_short(_content(each)) for each in _told_here(session))
+
+    def skip(self) -> None:
+        """A row that is not stored."""
+        self._rows += 1
+
+    def add(self, parsed: list[Parsed]) -> None:
+        """A row; it is stored at once or with later ones."""
+        self._rows += 1
+        row: list[tuple[str | None, Parsed]] = []
+        for each in parsed:
             content = _content(each)
-            seen[content] += 1
-            if seen[content] > rated_here[content]:
-                fresh[hashlib.sha256(f"{seen[content]}\n{content}".encode()).hexdigest()[:32]] = each
-        for held in session.scalars(select(Conversation.id).where(Conversation.id.in_(fresh))):
-            del fresh[held]
-        rows = _Rows()
-        for place, (id, each) in enumerate(fresh.items()):
-            rows.add(id, each, begun + timedelta(milliseconds=start + place))
-        rows.insert(session)
-        imported += len(fresh)
-        if progress is not None:
-            progress(min(start + CHUNK, len(parsed)))
-    return imported
+            self._weight += len(content)
+            key = _short(content)
+            self._seen[key] += 1
+            new = self._seen[key] > self._rated_here[key]
+            row.append((_id(self._seen[key], content) if new else None, each))
+        self._batch.append(row)
+        if len(self._batch) == CHUNK or self._weight >= WEIGHT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Store what waits."""
+        held = self._held([id for row in self._batch for id, _ in row if id is not None])
+        rows = ImportedRows(self._next_message)
+        for row in self._batch:
+            fresh = False
+            for id, parsed in row:
+                if id is None:
+                    continue
+                at = self._begun + timedelta(milliseconds=self._stored)
+                if id not in held:
+                    rows.add(id, parsed, at)
+                    self._stored += 1
+                    fresh = True
+                if isinstance(parsed, ParsedAnswer) and parsed.question is not None:
+                    for better, worse in self._opposed(id, parsed, id not in held):
+                        rows.rating(better, "pair", "left", worse, at)
+            self.imported += fresh
+            self.duplicates += not fresh
+        rows.insert(self._session)
+        self._next_message = rows.next
+        if self._progress is not None and (self._batch or not self._rows):
+            self._progress(self._rows)
+        self._batch, self._weight = [], 0
+
+    def _held(self, ids: list[str]) -> set[str]:
+        found: set[str] = set()
+        for start in range(0, len(ids), CHUNK):
+            query = select(Conversation.id).where(Conversation.id.in_(ids[start : start + CHUNK]))
+            found.update(self._session.scalars(query))
+        return found
+
+    def _opposed(self, id: str, parsed: ParsedAnswer, fresh: bool) -> Iterator[tuple[str, str]]:
+        """(liked, disliked) of this answer and earlier ones to the same question, where the store lacks that pair."""
+        thumb = dict(parsed.opinions).get("thumb")
+        if thumb is None or parsed.completion is None:
+            return
+        this, text = answer_id(id), _short(parsed.completion)
+        others = self._thumbs[_short(f"{parsed.question}")]
+        for value, other, other_text, other_fresh in others:
+            if value == -thumb and other_text != text and (fresh or other_fresh):
+                yield (this, other) if thumb == 1 else (other, this)
+        others.append((thumb, this, text, fresh))
 
 
 def _told_here(session: Session) -> Iterator[Parsed]:
@@ -154,79 +223,12 @@ def _told_here(session: Session) -> Iterator[Parsed]:
 
 
 def _content(parsed: Parsed) -> str:
-    return json.dumps([type(parsed).__name__, vars(parsed)], ensure_ascii=False, sort_keys=True)
+    return json.dumps(said(parsed), ensure_ascii=False, sort_keys=True)
 
 
-class _Rows:
-    """Table rows of several parsed rows, inserted together, in the order of their keys."""
+def _short(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:16]
 
-    def __init__(self) -> None:
-        self.conversations: list[dict[str, Any]] = []
-        self.messages: list[dict[str, Any]] = []
-        self.generations: list[dict[str, Any]] = []
-        self.ratings: list[dict[str, Any]] = []
 
-    def add(self, id: str, parsed: Parsed, at: Any) -> None:
-        self.conversations.append({"id": id, "person_id": PERSON, "surface": "import", "created": at})
-        parent: str | None = None
-        for depth, turn in enumerate(parsed.prompt):
-            parent = self._message(id, parent, turn["role"], turn["content"], None, at + timedelta(microseconds=depth))
-        end = at + timedelta(microseconds=len(parsed.prompt))
-        if isinstance(parsed, ParsedPair):
-            first = self._answer(id, parent, parsed.prompt, parsed.chosen, "left", end)
-            second = self._answer(id, parent, parsed.prompt, parsed.rejected, "right", end + timedelta(microseconds=1))
-            self._rating(first, "pair", "left", second, end)
-        elif isinstance(parsed, ParsedThumb):
-            answer = self._answer(id, parent, parsed.prompt, parsed.completion, None, end)
-            self._rating(answer, "thumb", 1 if parsed.label else -1, None, end)
-
-    def insert(self, session: Session) -> None:
-        for table, rows in (
-            ("conversations", self.conversations),
-            ("generations", self.generations),
-            ("messages", self.messages),
-            ("ratings", self.ratings),
-        ):
-            if rows:
-                # By table, not by class: rows of a class are sent in groups with the same columns empty, which is slow.
-                session.execute(insert(Tables.metadata.tables[table]), rows)
-
-    def _message(
-        self, conversation: str, parent: str | None, role: str, content: str, generation: str | None, at: Any
-    ) -> str:
-        message = {"id": new_id(), "conversation_id": conversation, "parent_id": parent, "role": role}
-        self.messages.append(message | {"content": content, "generation_id": generation, "created": at})
-        return message["id"] or ""
-
-    def _answer(
-        self, conversation: str, parent: str | None, prompt: list[dict[str, str]], text: str, side: str | None, at: Any
-    ) -> str:
-        id = f"gen-{hashlib.sha256(f'{conversation} {side}'.encode()).hexdigest()[:24]}"
-        self.generations.append(
-            {
-                "id": id,
-                "person_id": PERSON,
-                "conversation_id": conversation,
-                "messages": prompt,
-                "version_id": None,
-                "adapter_hash": None,
-                "sampling": {},
-                "token_ids": [],
-                "logprobs": [],
-                "text": text,
-                "finish_reason": "stop",
-                "surface": "import",
-                "latency": 0.0,
-                "pair": None if side is None else conversation,
-                "side": side,
-                "propensity": None,
-                "created": at,
-            }
-        )
-        self._message(conversation, parent, "assistant", text, id, at)
-        return id
-
-    def _rating(self, generation: str, kind: str, value: Any, other: str | None, at: Any) -> None:
-        check_value(kind, value)
-        rating = {"generation_id": generation, "person_id": PERSON, "kind": kind, "value": value, "other_id": other}
-        self.ratings.append(rating | {"withdrawn": False, "surface": "import", "created": at})
+def _id(number: int, content: str) -> str:
+    return hashlib.sha256(f"{number}\n{content}".encode()).hexdigest()[:32]

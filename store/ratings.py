@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from problems import Problem
-from store.checks import check_choice, check_text, known
+from store.checks import check_choice, check_known, check_text, known
 from store.conversations import SURFACES
 from store.schema import Generation, Person, Rating, present_ratings
 
@@ -125,7 +125,7 @@ def _bad(what: str, value: Any, wanted: str) -> Problem:
 
 
 def _check_subject(session: Session, generation_id: str, person_id: str, kind: str, other: str | None) -> None:
-    known(session, Generation, generation_id, "generation")
+    check_known(session, Generation, generation_id, "generation")
     known(session, Person, person_id, "person")
     if kind != "pair":
         if other is not None:
@@ -133,7 +133,7 @@ def _check_subject(session: Session, generation_id: str, person_id: str, kind: s
         return
     if other is None or other == generation_id:
         raise Problem("A pair is about two different generations.", hint="Name the second one as `other`.")
-    known(session, Generation, other, "generation")
+    check_known(session, Generation, other, "generation")
 
 
 def _is_present(session: Session, generation_id: str, person_id: str, kind: str, other: str | None) -> bool:

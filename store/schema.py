@@ -71,13 +71,17 @@ class Tables(DeclarativeBase):
 
 
 class Person(Tables):
-    """Somebody who chats or rates; without `consent` their words and ratings stay out of every dataset."""
+    """Somebody who chats or rates; without `consent` their words and ratings stay out of every dataset.
+
+    Of somebody who was erased the row stays as a tombstone, with the time.
+    """
 
     __tablename__ = "people"
     id: Mapped[str] = mapped_column(String(200), primary_key=True, default=new_id)
     name: Mapped[str | None] = mapped_column(String(200), unique=True)
     consent: Mapped[bool] = mapped_column(default=True)
     created: Mapped[datetime] = mapped_column(Moment, default=now)
+    erased: Mapped[datetime | None] = mapped_column(Moment)
 
 
 class Conversation(Tables):
@@ -189,6 +193,14 @@ class Update(Tables):
     started: Mapped[datetime] = mapped_column(Moment, default=now)
     finished: Mapped[datetime | None] = mapped_column(Moment)
     __table_args__ = ({"sqlite_autoincrement": True},)
+
+
+class TrainedOn(Tables):
+    """A person whose words or ratings an update learned from."""
+
+    __tablename__ = "trained_on"
+    update_id: Mapped[int] = mapped_column(ForeignKey("updates.id"), primary_key=True)
+    person_id: Mapped[str] = mapped_column(ForeignKey("people.id"), primary_key=True, index=True)
 
 
 class Audit(Tables):

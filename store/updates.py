@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -14,10 +14,18 @@ from sqlalchemy.orm import Session
 
 from problems import Problem
 from store.checks import check_choice, known
+from store.database import Store
+from store.engines import NAME, UPDATING
 from store.schema import Update, Version, now
 
 VERDICTS = ("promoted", "canary", "rejected", "nothing", "failed")
 STEP_STATUSES = ("running", "done", "failed")
+# PostgreSQL keeps a 64-bit key in two halves.
+OWNER = f"""
+SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.database = a.datid
+AND l.classid = {UPDATING >> 32} AND l.objid = {UPDATING & 0xFFFFFFFF}
+"""
 
 
 def start_update(session: Session, *, algorithm: str, seed: int, settings: Mapping[str, Any]) -> Update:
@@ -80,28 +88,49 @@ def list_updates(session: Session) -> list[Update]:
 
 
 @contextmanager
-def update_lock(home: Path) -> Iterator[None]:
-    """Hold the right to run an update in this store; the system takes it back when the process dies, however it dies.
+def update_lock(store: Store) -> Iterator[None]:
+    """Hold the right to run an update of this store; it is given back when the process dies, however it dies.
+
+    On PostgreSQL the right holds for every host: an advisory lock lives as long as its connection.
 
     Raises:
-        Problem: another process holds it (its pid is named).
+        Problem: another process holds it (its pid is named, and its host on PostgreSQL).
     """
-    folder = home / "updates"
+    folder = store.home / "updates"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.seek(0)
-            owner = handle.read().strip()
-            raise Problem(
-                f"An update is running already (process {owner or 'unknown'}).",
-                hint="Wait for it, or stop that process.",
-            ) from None
+            raise _running(f"process {handle.read().strip() or 'unknown'}") from None
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
+        with _lock_of_all_hosts(store):
+            yield
+
+
+@contextmanager
+def _lock_of_all_hosts(store: Store) -> Iterator[None]:
+    if store.engine.dialect.name != "postgresql":
         yield
+        return
+    owner = f"process {os.getpid()} on {socket.gethostname()}"
+    # No transaction stands open while the update runs, which may be hours.
+    with store.engine.execution_options(isolation_level="AUTOCOMMIT", reading=True).connect() as connection:
+        connection.exec_driver_sql("SELECT set_config('application_name', %s, false)", (f"{NAME}: {owner}"[:63],))
+        try:
+            if not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({UPDATING})").scalar():
+                name = connection.exec_driver_sql(OWNER).scalar()
+                raise _running(str(name or "unknown").removeprefix(f"{NAME}: "))
+            yield
+        finally:
+            connection.invalidate()  # closed, not pooled: the lock goes with it
+
+
+def _running(owner: str) -> Problem:
+    return Problem(f"An update is running already ({owner}).", hint="Wait for it, or stop that process.")
 
 
 def _open(session: Session, update_id: int) -> Update:

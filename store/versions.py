@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from problems import Problem
-from store.checks import check_choice, check_text, known
+from store.checks import check_choice, check_short, check_text, known
 from store.schema import Audit, Serving, Version
 
 # retired: served once and was rolled back.
@@ -151,7 +151,7 @@ def audit_trail(session: Session) -> list[Audit]:
 
 
 def _serve(session: Session, version_id: int, *, who: str, action: str, reason: str) -> Audit:
-    check_text(who, "who")
+    check_short(who, "who")
     check_text(reason, "the reason")
     pointer = session.get(Serving, 1)
     event = Audit(

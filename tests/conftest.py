@@ -1,12 +1,15 @@
-"""What several rooms' tests share: a random tiny model that loads like a real one."""
+"""What several rooms' tests share: a random tiny model that loads like a real one, and a PostgreSQL server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from .postgres import Server, run_server
 
 if TYPE_CHECKING:
     from lm.loading import Base
@@ -89,3 +92,29 @@ def load_tiny(tiny_folder: Path) -> Callable[[], Base]:
     from lm.loading import load_base
 
     return lambda: load_base(str(tiny_folder), device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server; its database `empty_store` holds the tables and no row, to be copied."""
+    from store.database import migrate
+    from store.engines import make_engine
+
+    with run_server() as server:
+        server.execute("CREATE DATABASE empty_store")
+        engine = make_engine(server.url("empty_store"))
+        migrate(engine)
+        engine.dispose()
+        yield server
+
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def postgres_url(postgres: Server) -> Iterator[str]:
+    """The URL of a database of this test's own: with the tables, without a row."""
+    name = f"store_{next(NUMBERS)}"
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE empty_store")
+    yield postgres.url(name)
+    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -10,8 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from click.testing import CliRunner
 
 import ratchet
+from commands import frame
+from store.formats.known import FORMATS
 
 PAIRS = [
     {
@@ -70,9 +74,31 @@ def test_in_and_out_again(run: Callable[..., Ran], pairs: Path, tmp_path: Path) 
     }
     assert run("import", pairs, "--json").json["duplicates"] == 40
     out = tmp_path / "out.jsonl"
-    assert run("export", out, "--json").json == {"rows": 40, "path": str(out), "as": "preference", "left_out": {}}
+    exported = run("export", out, "--json").json
+    expected = {"rows": 40, "path": str(out), "as": "preference", "format": "jsonl", "left_out": {}, "scrubbed": {}}
+    assert {key: exported[key] for key in expected} == expected
+    assert exported["card"] == str(tmp_path / "README.md")
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert sorted(row["chosen"][0]["content"] for row in rows) == sorted(p["chosen"][0]["content"] for p in PAIRS)
+
+
+def test_an_export_says_what_it_scrubbed_and_left_out(run: Callable[..., Ran], tmp_path: Path) -> None:
+    rows = [{"prompt": "Hi", "completion": f"Mail to a{i}@example.com.", "label": True} for i in range(3)]
+    (tmp_path / "in.json").write_text(json.dumps(rows))
+    run("import", "in.json")
+    done = run("export", "out.parquet", "--as", "unpaired", "--license", "cc-by-4.0")
+    assert (done.status, done.out.splitlines()) == (
+        0,
+        [
+            "3 rows written to out.parquet as unpaired; the card is README.md.",
+            "scrubbed from completion: 3 email",
+        ],
+    )
+    assert 'license: "cc-by-4.0"' in (tmp_path / "README.md").read_text()
+    assert run("export", "out.jsonl", "--as", "unpaired", "--no-scrub", "--json").json["scrubbed"] is None
+    assert "a2@example.com" in (tmp_path / "out.jsonl").read_text()
+    assert run("export", "out.txt").status == 2
+    assert run("export", "out.txt", "--format", "jsonl").status == 0
 
 
 def test_fit_report_score(run: Callable[..., Ran], pairs: Path) -> None:
@@ -121,6 +147,25 @@ def test_an_unknown_format_is_named_with_those_that_are_known(run: Callable[...,
     assert "preference" in done.json["error"] + done.json["hint"]
 
 
+def test_the_help_and_the_page_on_formats_name_each_of_them() -> None:
+    page = (Path(__file__).parents[1] / "docs/formats.md").read_text(encoding="utf-8")
+    names = [each.NAME for each in FORMATS]
+    assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == names
+    assert set(names) <= set(re.split(r"[,\s]+", CliRunner().invoke(ratchet.cli, ["import", "--help"]).output))
+
+
+def test_an_import_tells_how_far_it_is_and_what_it_left_out(run: Callable[..., Ran], pairs: Path) -> None:
+    with pairs.open("a") as file:
+        file.write('{"prompt": "Q", "chosen": "a"}\n')
+    refused = run("import", pairs, "--json")
+    assert refused.status == 1
+    assert "line 41: rejected is missing" in refused.json["error"]
+    done = run("import", pairs, "--skip-bad", "--json")
+    assert (done.json["imported"], done.json["skipped"], done.json["format"]) == (40, 1, "trl-preference")
+    assert ["line 41" in problem for problem in done.json["problems"]] == [True]
+    assert "pairs.jsonl, 41 rows" in done.err
+
+
 def test_an_unknown_key_is_refused_before_anything_is_made(run: Callable[..., Ran], tmp_path: Path) -> None:
     (tmp_path / "ratchet.toml").write_text("[chat]\nprot = 80\n")
     done = run("versions", "--json")
@@ -152,9 +197,63 @@ def test_a_traceback_is_shown_only_on_demand(run: Callable[..., Ran], monkeypatc
     def fails(*_: object) -> None:
         raise ZeroDivisionError("by nought")
 
-    monkeypatch.setattr(ratchet, "load_settings", fails)
+    monkeypatch.setattr(frame, "load_settings", fails)
     plain, loud = run("versions"), run("versions", "--debug")
     assert (plain.status, loud.status) == (1, 1)
     assert "ZeroDivisionError: by nought" in plain.err
     assert "Traceback" not in plain.err
     assert "Traceback" in loud.err
+
+
+def test_a_person_is_shown_handed_out_and_erased(run: Callable[..., Ran], pairs: Path, tmp_path: Path) -> None:
+    assert run("import", pairs).status == 0
+    assert [each["id"] for each in run("person", "list", "--json").json["people"]] == ["import"]
+    assert run("person", "show", "import", "--json").json["ratings"] == {"pair": 40}
+    handed = run("person", "export", "import", tmp_path / "all.json", "--json")
+    assert (handed.status, handed.json["generations"]) == (0, 80)
+    assert "On Monday. 39" in (tmp_path / "all.json").read_text()
+    raters = run("person", "raters", "--json").json
+    assert raters["raters"][0]["left"] == {"count": 40, "of": 40}
+    assert "nothing rated twice" in run("person", "raters").out
+    assert run("person", "consent", "import", "no", "--json").json == {"id": "import", "consent": False}
+    assert run("export", tmp_path / "out.jsonl", "--json").json["rows"] == 0
+    done = run("person", "erase", "import", "--yes", "--json").json
+    assert (done["generations"], done["ratings"], done["versions"]) == (80, 40, [])
+    assert b"On Monday" not in (tmp_path / "ratchet-data" / "ratchet.db").read_bytes()
+    assert "erased" in run("person", "list").out
+    missing = run("person", "show", "nobody", "--json")
+    assert (missing.status, missing.json["error"]) == (1, "There is no person nobody.")
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_command_keeps_to_the_database_it_is_given(
+    run: Callable[..., Ran],
+    pairs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    postgres_url: str,
+    scheme: str,
+) -> None:
+    monkeypatch.setenv("RATCHET_DATABASE_URL", postgres_url.replace("postgresql", scheme, 1))
+    assert run("import", pairs, "--json").json["imported"] == 40
+    assert run("import", pairs, "--json").json["duplicates"] == 40
+    assert run("reward", "fit").status == 0
+    assert run("versions", "--json").json["serving"] == 0
+    assert run("export", tmp_path / "out.jsonl", "--json").json["rows"] == 40
+    assert run("promote", 7).status == 1
+    assert run("rollback").status == 3
+    assert not (tmp_path / "ratchet-data" / "ratchet.db").exists()
+
+
+def test_a_store_moves_from_one_database_to_the_other_by_its_backup(
+    run: Callable[..., Ran], pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    run("import", pairs)
+    kept = run("backup", "store.tar", "--json").json
+    assert (kept["counts"]["ratings"], kept["missing"]) == (40, [])
+    assert run("restore", "store.tar", "--json").status == 1
+    assert run("restore", "store.tar", "--replace", "--json").json["counts"]["ratings"] == 40
+    monkeypatch.setenv("RATCHET_DATABASE_URL", postgres_url)
+    assert run("restore", "store.tar", "--home", "other", "--json").json["counts"]["ratings"] == 40
+    assert run("export", "out.jsonl", "--home", "other", "--json").json["rows"] == 40
+    assert run("import", pairs, "--home", "other", "--json").json["duplicates"] == 40

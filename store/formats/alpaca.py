@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from store.formats.rows import BadRow, ParsedPair, Turns, pair, text_at
+from store.formats.rows import BadRow, Parsed, Turns, pair, text_at
 
 NAME = "alpaca"
 
@@ -19,17 +19,15 @@ def matches(row: Mapping[str, Any]) -> bool:
     return "instruction" in row and "chosen" in row and "rejected" in row
 
 
-def parse(row: Mapping[str, Any]) -> ParsedPair:
+def parse(row: Mapping[str, Any]) -> list[Parsed]:
     """Read a row; BadRow says what is wrong with it."""
     system: Turns = [{"role": "system", "content": text_at(row, "system")}] if row.get("system") else []
     question = text_at(row, "instruction")
     if row.get("input"):
         question = f"{question}\n{text_at(row, 'input')}"
     prompt = [*system, *_history(row), {"role": "user", "content": question}]
-    return pair(
-        [*prompt, {"role": "assistant", "content": text_at(row, "chosen")}],
-        [*prompt, {"role": "assistant", "content": text_at(row, "rejected")}],
-    )
+    chosen = [*prompt, {"role": "assistant", "content": text_at(row, "chosen")}]
+    return [pair(chosen, [*prompt, {"role": "assistant", "content": text_at(row, "rejected")}])]
 
 
 def _history(row: Mapping[str, Any]) -> Turns:

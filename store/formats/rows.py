@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from problems import Problem
@@ -13,8 +13,15 @@ Turns = list[dict[str, str]]
 ROLES = ("system", "user", "assistant", "tool")
 
 
+Opinions = tuple[tuple[str, Any], ...]
+
+
 class BadRow(Exception):
     """A row that cannot be read; its text says why, without the place, which the reader of the file knows."""
+
+
+class LeftOut(Exception):
+    """A sound row in which there is nothing to keep, an answer that nobody voted on say; its text says why."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,32 @@ class ParsedThumb:
     label: bool
 
 
-Parsed = ParsedPair | ParsedThumb
+@dataclass(frozen=True)
+class ParsedDraw:
+    """Two answers to the turns in `prompt` of which neither was preferred; `verdict` is tie or both_bad."""
+
+    prompt: Turns
+    left: str
+    right: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class ParsedAnswer:
+    """`completion`, an answer to the turns in `prompt`, with all that one person said of it: (kind, value) in the
+    store's kinds, each kind once, none for an answer that nobody judged. None in its place: the prompt has no answer.
+
+    `question` names the turn that was answered, within the file: a thumb up and a thumb down on two answers to one
+    question are a preference too. It is no part of what the row says, so it does not make a row a different one.
+    """
+
+    prompt: Turns
+    completion: str | None
+    opinions: Opinions = ()
+    question: str | None = field(default=None, compare=False)
+
+
+Parsed = ParsedPair | ParsedThumb | ParsedDraw | ParsedAnswer
 
 
 def pair(chosen: Turns, rejected: Turns) -> ParsedPair:
@@ -102,11 +134,84 @@ def turn_of(value: Any, where: str, role: str, content: str, names: Mapping[str,
         speaker = text_at(value, role)
         if speaker not in names:
             raise BadRow(f"{role} {speaker!r} is none of {', '.join(names)}")
-        return {"role": names[speaker], "content": text_at(value, content)}
+        return {"role": names[speaker], "content": words_at(value, content)}
     except BadRow as bad:
         raise BadRow(f"{where}: {bad}") from None
 
 
+def words_at(row: Mapping[str, Any], key: str) -> str:
+    """The words under `key`: text, or a list of parts that are all text, as several programs write a turn.
+
+    Raises:
+        BadRow: it is missing or neither.
+        LeftOut: a part is no text (a picture, a call of a tool).
+    """
+    value = row.get(key)
+    if not isinstance(value, list):
+        return text_at(row, key)
+    parts = [{"text": part} if isinstance(part, str) else part for part in value]
+    if not all(isinstance(part, Mapping) for part in parts):
+        raise BadRow(f"{key} is a list, not text")
+    if any("text" not in part for part in parts):
+        raise LeftOut(f"{key} holds a part that is no text")
+    return "\n".join(text_at(part, "text") for part in parts)
+
+
+def list_at(row: Mapping[str, Any], key: str) -> list[Any]:
+    """The list under `key`; BadRow when it is missing or no list."""
+    if not isinstance(row.get(key), list):
+        raise BadRow(f"{key} is {_kind(row[key])}, not a list" if key in row else f"{key} is missing")
+    value: list[Any] = row[key]
+    return value
+
+
+def object_at(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object under `key`; BadRow when it is missing or no object."""
+    if not isinstance(row.get(key), Mapping):
+        raise BadRow(f"{key} is {_kind(row[key])}, not an object" if key in row else f"{key} is missing")
+    value: Mapping[str, Any] = row[key]
+    return value
+
+
+def thumb_at(row: Mapping[str, Any], key: str) -> Opinions:
+    """A thumb as programs write it, 1 or -1, a number or text; nothing for 0, null, an empty text or no such field."""
+    value = row.get(key)
+    if value in (None, 0, "0", "") and not isinstance(value, bool):
+        return ()
+    found = {"1": 1, "1.0": 1, "-1": -1, "-1.0": -1}.get(str(value)) if isinstance(value, str | int | float) else None
+    if found is None or isinstance(value, bool):
+        raise BadRow(f"{key} is neither 1 nor -1")
+    return (("thumb", found),)
+
+
+def comment_at(row: Mapping[str, Any], key: str) -> Opinions:
+    """A comment; nothing for null, a blank text or no such field."""
+    if row.get(key) is None:
+        return ()
+    text = text_at(row, key)
+    return (("comment", text),) if text.strip() else ()
+
+
+def tags_of(values: list[Any]) -> Opinions:
+    """Tags, once each and in their order, without blank ones; nothing when none is left. BadRow on what is no text."""
+    tags = list(dict.fromkeys(text_at({"tag": value}, "tag") for value in values if value is not None))
+    told = [tag for tag in tags if tag.strip()]
+    return (("tags", told),) if told else ()
+
+
+def shown(text: str) -> str:
+    """The text with halves of surrogate pairs spelled out: a file may name its fields so, and no terminal can."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
-    return kinds.get(type(value), "null")
+    kinds = {
+        type(None): "null",
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
+    return kinds.get(type(value), f"a {type(value).__name__}")

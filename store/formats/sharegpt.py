@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from store.formats.rows import BadRow, ParsedPair, Turns, pair, text_at, turn_of, turns_at
+from store.formats.rows import BadRow, Parsed, Turns, pair, text_at, turn_of, turns_at
 
 NAME = "sharegpt"
 NAMES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -19,12 +19,12 @@ def matches(row: Mapping[str, Any]) -> bool:
     return "conversations" in row and "chosen" in row and "rejected" in row
 
 
-def parse(row: Mapping[str, Any]) -> ParsedPair:
+def parse(row: Mapping[str, Any]) -> list[Parsed]:
     """Read a row; BadRow says what is wrong with it."""
     prompt = turns_at(row, "conversations", role="from", content="value", names=NAMES)
     if row.get("system"):
         prompt = [{"role": "system", "content": text_at(row, "system")}, *prompt]
-    return pair(prompt + _answer(row, "chosen"), prompt + _answer(row, "rejected"))
+    return [pair(prompt + _answer(row, "chosen"), prompt + _answer(row, "rejected"))]
 
 
 def _answer(row: Mapping[str, Any], key: str) -> Turns:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from store.formats.rows import ROLES, BadRow, ParsedPair, Turns, pair, text_at, turns_at
+from store.formats import hh_rlhf
+from store.formats.rows import ROLES, BadRow, Parsed, Turns, pair, text_at, turns_at
 
 NAME = "trl-preference"
 NAMES = {role: role for role in ROLES}
@@ -17,15 +18,16 @@ NAMES = {role: role for role in ROLES}
 
 def matches(row: Mapping[str, Any]) -> bool:
     """Whether the row looks like one of these."""
-    return "chosen" in row and "rejected" in row and "conversations" not in row and "instruction" not in row
+    both = "chosen" in row and "rejected" in row
+    return both and "conversations" not in row and "instruction" not in row and not hh_rlhf.matches(row)
 
 
-def parse(row: Mapping[str, Any]) -> ParsedPair:
+def parse(row: Mapping[str, Any]) -> list[Parsed]:
     """Read a row; BadRow says what is wrong with it."""
     if isinstance(row.get("chosen"), list):
         chosen = turns_at(row, "chosen", names=NAMES)
         prompt = _prompt(row, chosen)
-        return pair(prompt + chosen, prompt + turns_at(row, "rejected", names=NAMES))
+        return [pair(prompt + chosen, prompt + turns_at(row, "rejected", names=NAMES))]
     chosen_text, rejected_text = text_at(row, "chosen"), text_at(row, "rejected")
     if row.get("prompt") is not None:
         prompt = _prompt(row, [])
@@ -33,10 +35,8 @@ def parse(row: Mapping[str, Any]) -> ParsedPair:
         begun = _common_words(chosen_text, rejected_text)
         prompt = [{"role": "user", "content": begun.strip()}]
         chosen_text, rejected_text = chosen_text[len(begun) :], rejected_text[len(begun) :]
-    return pair(
-        [*prompt, {"role": "assistant", "content": chosen_text}],
-        [*prompt, {"role": "assistant", "content": rejected_text}],
-    )
+    good = {"role": "assistant", "content": chosen_text}
+    return [pair([*prompt, good], [*prompt, {"role": "assistant", "content": rejected_text}])]
 
 
 def _prompt(row: Mapping[str, Any], chosen: Turns) -> Turns:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from store.formats.rows import ROLES, BadRow, ParsedThumb, Turns, answered, text_at, turns_at
+from store.formats.rows import ROLES, BadRow, Parsed, ParsedThumb, Turns, answered, text_at, turns_at
 
 NAME = "trl-unpaired"
 NAMES = {role: role for role in ROLES}
@@ -19,13 +19,13 @@ def matches(row: Mapping[str, Any]) -> bool:
     return "prompt" in row and "completion" in row and "label" in row
 
 
-def parse(row: Mapping[str, Any]) -> ParsedThumb:
+def parse(row: Mapping[str, Any]) -> list[Parsed]:
     """Read a row; BadRow says what is wrong with it."""
     label = row.get("label")
     if not isinstance(label, bool):
         raise BadRow("label is missing" if "label" not in row else "label is neither true nor false")
     prompt, completion = answered(_turns(row, "prompt", "user") + _turns(row, "completion", "assistant"), "completion")
-    return ParsedThumb(prompt, completion, label)
+    return [ParsedThumb(prompt, completion, label)]
 
 
 def _turns(row: Mapping[str, Any], key: str, role: str) -> Turns:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -76,6 +77,9 @@ def test_a_pair_of_choices_is_judged(running: Running) -> None:
         ({"kind": "score", "value": 11}, 400),
         ({"kind": "stars", "value": 5}, 400),
         ({"kind": "comment", "value": " "}, 400),
+        ({"kind": "comment", "value": "a\0b"}, 400),
+        ({"kind": "thumb", "value": 1, "user": "a\0b"}, 400),
+        ({"id": "gen-\0", "kind": "thumb", "value": 1}, 404),
         ({"kind": "thumb"}, 400),
         ({"kind": "thumb", "value": 1, "extra": 1}, 400),
         ({"kind": "pair", "value": "left", "other": "gen-0"}, 404),
@@ -85,3 +89,17 @@ def test_what_is_no_opinion_is_refused(running: Running, answered: str, body: di
     response = rate(running, **({"id": answered} | body))
     assert response.status_code == status
     assert response.json()["error"]["message"]
+
+
+def test_a_crowd_rates_at_once_and_a_bad_one_fails_alone(running: Running, answered: str) -> None:
+    def give(turn: int) -> int:
+        value = 11 if turn % 4 == 0 else 1 + turn % 10
+        return int(rate(running, id=answered, kind="score", value=value, user=f"rater {turn}").status_code)
+
+    with ThreadPoolExecutor(12) as crowd:
+        statuses = list(crowd.map(give, range(48)))
+    assert statuses == [400 if turn % 4 == 0 else 200 for turn in range(48)]
+    with running.store.session(reading=True) as session:
+        assert sorted(each.value for each in present(session, answered)) == sorted(
+            1 + turn % 10 for turn in range(48) if turn % 4
+        )

@@ -17,7 +17,7 @@ from lm.loading import Base
 from lm.settings import Sampling
 from store.conversations import conversations_of, messages_of
 from store.ratings import present
-from store.schema import Generation
+from store.schema import Generation, Person
 
 from .conftest import Running, last_generation, running_chat, until
 
@@ -143,6 +143,22 @@ def test_a_reload_shows_the_conversation_and_the_thumbs_again(page: Page, runnin
     say(page, "Third question")
     kept = until(lambda: last_generation(running.store, me(page)))
     assert [each["content"] for each in kept.messages][::2] == ["First question", "Second question", "Third question"]
+
+
+def test_a_person_may_keep_their_words_out_of_training(page: Page, running: Running) -> None:
+    say(page, "Learn nothing from this")
+    box = page.get_by_label("Use my chats and ratings for training")
+    expect(box).to_be_checked()
+    box.uncheck()
+    expect(page.locator("#status")).to_contain_text("stay out of every later training")
+    with running.store.session(reading=True) as session:
+        assert not session.get_one(Person, me(page)).consent
+    page.reload()
+    expect(page.get_by_label("Use my chats and ratings for training")).not_to_be_checked()
+    page.get_by_label("Use my chats and ratings for training").check()
+    expect(page.locator("#status")).to_contain_text("may be learned from")
+    with running.store.session(reading=True) as session:
+        assert session.get_one(Person, me(page)).consent
 
 
 def test_conversations_are_listed_and_opened(page: Page, running: Running) -> None:

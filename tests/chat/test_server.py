@@ -14,7 +14,7 @@ from chat.settings import ChatSettings
 from lm.loading import Base
 from problems import Problem
 
-from .conftest import running_chat, until
+from .conftest import Running, running_chat, until
 
 
 def test_a_taken_port_is_said_before_anything_is_loaded() -> None:
@@ -31,6 +31,17 @@ def test_an_unknown_host_is_said() -> None:
     assert "--host" in refusal.value.hint
     with pytest.raises(Problem, match="cannot listen"):
         claim("192.0.2.1", 0)
+
+
+def test_an_answer_does_not_wait_behind_its_own_header(running: Running) -> None:
+    """40 ms a request, where the second packet waits for the first one's acknowledgement."""
+    [answered] = [running.ask(max_tokens=2).json()["id"]]
+    waits = []
+    for _ in range(15):
+        begun = time.monotonic()
+        assert running.client.get("/v1/feedback", params={"id": answered}).status_code == 200
+        waits.append(time.monotonic() - begun)
+    assert min(waits) < 0.03
 
 
 def test_the_address_opens_in_a_browser() -> None:

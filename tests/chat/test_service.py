@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from chat.history import weave
+from chat.pace import Pace
 from chat.service import Service, TooLong, Turn
 from chat.watcher import Watcher
 from lm.engine import Engine
@@ -24,7 +25,7 @@ LONG = Sampling(temperature=1.0, max_tokens=480, ignore_eos=True)
 async def service(store: Store, engine: Engine, tiny_base: Base) -> AsyncIterator[Service]:
     watcher = Watcher(store, engine, tiny_base)
     watcher.first_look()
-    it = Service(store, tiny_base, watcher, Sampling(), engine.context)
+    it = Service(store, tiny_base, watcher, Sampling(), engine.context, Pace(0))
     yield it
     await it.drain()
 

@@ -226,5 +226,5 @@ def test_the_same_opinions_are_not_trained_on_twice_unless_forced(store: Store, 
 
 
 def test_two_updates_do_not_run_at_once(store: Store, tiny_base: Base, knobs: Knobs) -> None:
-    with update_lock(store.home), pytest.raises(Problem, match="running already"):
+    with update_lock(store), pytest.raises(Problem, match="running already"):
         run_update(store, tiny_base, knobs)

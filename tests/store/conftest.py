@@ -76,13 +76,21 @@ class Scene:
             return session.scalar(select(func.count()).select_from(Rating)) or 0
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str | None:
+    """The database of this test: None is SQLite in the store's folder, otherwise PostgreSQL."""
+    return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(tmp_path / "home")
+def store(tmp_path: Path, url: str | None) -> Iterator[Store]:
+    """An empty store, on each of the databases in turn."""
+    opened = open_store(tmp_path / "home", url)
     yield opened
     opened.close()
 
 
 @pytest.fixture
 def scene(store: Store) -> Scene:
+    """Short words over `store`."""
     return Scene(store)

@@ -14,6 +14,7 @@ from store.conversations import (
     new_conversation,
     path_to,
     person,
+    person_called,
     record_generation,
     set_consent,
 )
@@ -31,7 +32,19 @@ def test_a_person_is_found_by_id_or_name_and_made_when_new(store: Store) -> None
         assert ann.consent
 
 
-@pytest.mark.parametrize("name", ["", "  ", "x" * 201, "half \ud800"])
+def test_an_id_comes_before_a_name(store: Store) -> None:
+    with store.session() as session:
+        ann = person_called(session, "ann")
+        assert ann.name == "ann"
+        assert person_called(session, "ann").id == ann.id
+        assert person_called(session, ann.id).id == ann.id
+        named_like_an_id = person(session, None, ann.id)
+        assert person_called(session, ann.id).id == ann.id != named_like_an_id.id
+        with pytest.raises(Problem):
+            person_called(session, "nul \0")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 201, "half \ud800", "nul \0"])
 def test_a_name_that_is_empty_long_or_not_text_is_refused(store: Store, name: str) -> None:
     with store.session() as session:
         with pytest.raises(Problem):
@@ -88,6 +101,7 @@ def test_unknown_ids_roles_and_surfaces_are_refused(store: Store) -> None:
             lambda: add_message(session, conversation, None, "assistant", "Hi.", "gen-0"),
             lambda: path_to(session, "nothing"),
             lambda: path_to(session, "\udfff"),
+            lambda: path_to(session, "\0"),
             lambda: set_consent(session, "nobody", False),
         ):
             with pytest.raises(Problem):
@@ -136,7 +150,10 @@ def test_a_generation_keeps_all_that_made_it_exactly(store: Store) -> None:
         {"messages": [{"role": "user", "content": "a \udc00"}]},
         {"messages": [{"role": "user", "content": [{"text": "\udc00"}]}]},
         {"sampling": {"stop": ["\ud800"]}},
+        {"text": "a\0b"},
+        {"sampling": {"stop": ["\0"]}},
         {"logprobs": [-0.1]},
+        {"logprobs": [-0.1, float("-inf"), -0.2]},
     ],
 )
 def test_a_generation_that_cannot_be_kept_whole_is_refused(store: Store, changes: dict[str, Any]) -> None:
@@ -150,12 +167,12 @@ def test_a_generation_that_cannot_be_kept_whole_is_refused(store: Store, changes
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.text(st.characters(), max_size=40) | st.text(st.characters(categories=["Cs", "Cc"]), max_size=3))
 def test_any_text_comes_back_as_it_went_in_or_is_refused(store: Store, content: str) -> None:
-    holds_half = any("\ud800" <= letter <= "\udfff" for letter in content)
+    storable = not any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in content)
     with store.session() as session:
         ann = person(session, "ann").id
         conversation = new_conversation(session, ann, "api").id
-        if holds_half:
-            with pytest.raises(Problem, match="surrogate"):
+        if not storable:
+            with pytest.raises(Problem, match=r"surrogate|NUL"):
                 add_message(session, conversation, None, "user", content)
             return
         message = add_message(session, conversation, None, "user", content).id

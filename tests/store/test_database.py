@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
 import threading
 from pathlib import Path
 
@@ -33,13 +32,23 @@ def test_down_removes_everything_and_up_brings_it_back(store: Store) -> None:
     assert inspect(store.engine).get_view_names() == ["present_ratings"]
 
 
-def test_every_connection_is_durable_and_checks_keys(store: Store) -> None:
+def test_every_connection_is_durable_and_checks_keys(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
     with store.session() as session:
         found = {
             name: session.execute(text(f"PRAGMA {name}")).scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         }
+    store.close()
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+
+
+def test_a_commit_is_on_postgresqls_disk_before_it_returns(tmp_path: Path, postgres_url: str) -> None:
+    store = open_store(tmp_path, f"{postgres_url}&options=-csynchronous_commit%3Doff")
+    with store.session() as session:
+        found = {name: session.execute(text(f"SHOW {name}")).scalar() for name in ("synchronous_commit", "fsync")}
+    store.close()
+    assert found == {"synchronous_commit": "on", "fsync": "on"}
 
 
 def test_a_block_that_raises_leaves_nothing(store: Store) -> None:
@@ -102,14 +111,11 @@ def test_a_reader_that_then_writes_waits_for_its_turn(store: Store) -> None:
         assert len(session.scalars(select(Person)).all()) == 40
 
 
-def test_a_store_of_a_newer_program_is_refused(tmp_path: Path) -> None:
-    open_store(tmp_path).close()
-    connection = sqlite3.connect(tmp_path / "ratchet.db")
-    connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.commit()
-    connection.close()
+def test_a_store_of_a_newer_program_is_refused(store: Store, url: str | None) -> None:
+    with store.session() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(Problem, match="newer Ratchet") as caught:
-        open_store(tmp_path)
+        open_store(store.home, url)
     assert "Update Ratchet" in caught.value.hint
 
 
@@ -145,9 +151,15 @@ def test_a_home_may_have_any_name(tmp_path: Path) -> None:
     assert (home / "ratchet.db").exists()
 
 
-def test_many_open_a_new_store_at_once(tmp_path: Path) -> None:
+def test_many_open_a_new_store_at_once(tmp_path: Path, url: str | None) -> None:
+    """On PostgreSQL from homes of their own, as hosts do."""
+    if url is not None:
+        emptied = open_store(tmp_path, url)
+        migrate(emptied.engine, "base")
+        emptied.close()
+    homes = [tmp_path / ("home" if url is None else f"host {number}") for number in range(6)]
     opened: list[Store] = []
-    threads = [threading.Thread(target=lambda: opened.append(open_store(tmp_path))) for _ in range(6)]
+    threads = [threading.Thread(target=lambda home=home: opened.append(open_store(home, url))) for home in homes]
     for each in threads:
         each.start()
     for each in threads:
@@ -157,17 +169,39 @@ def test_many_open_a_new_store_at_once(tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_store_that_others_hold_for_too_long_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store.database.BUSY_SECONDS", 0.05)
-    store = open_store(tmp_path)
+@pytest.mark.parametrize("writing", [True, False])
+def test_a_store_that_others_hold_for_too_long_is_a_problem(
+    tmp_path: Path, url: str | None, monkeypatch: pytest.MonkeyPatch, writing: bool
+) -> None:
+    monkeypatch.setattr("store.engines.BUSY_SECONDS", 0.05)
+    store = open_store(tmp_path, url)
 
     def write(name: str) -> None:
         with store.session() as session:
             person(session, None, name)
 
-    with store.session() as writing:
-        person(writing, None, "ann")
-        with pytest.raises(Problem, match="locked") as caught:
+    with store.session() as session:
+        if writing:
+            person(session, None, "ann")
+        else:
+            session.scalars(select(Person)).all()
+        with pytest.raises(Problem, match=r"locked|lock timeout") as caught:
             write("bob")
     store.close()
     assert "Another process" in caught.value.hint
+
+
+def test_a_reader_sees_one_state_to_its_end(store: Store) -> None:
+    with store.session(reading=True) as session:
+        assert session.scalars(select(Person)).all() == []
+        with store.session() as writing:
+            person(writing, None, "ann")
+        assert session.scalars(select(Person)).all() == []
+
+
+def test_what_a_database_cannot_hold_is_a_problem(store: Store, url: str | None) -> None:
+    """The last line of defence: values are checked before."""
+    if url is None:
+        return
+    with pytest.raises(Problem, match="NUL"), store.session() as session:
+        session.get(Person, "a\0b")

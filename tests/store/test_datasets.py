@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from problems import Problem
+from store import datasets
 from store.conversations import set_consent
 from store.database import Store, open_store
 from store.datasets import Frozen, freeze, split_of
@@ -137,8 +139,9 @@ def test_prompts_are_distinct_and_need_no_rating(scene: Scene) -> None:
 def test_repeats_of_an_opening_fall_on_one_side_whatever_follows(scene: Scene) -> None:
     ann = scene.person("ann")
     for number in range(40):
-        opening = {"role": "user", "content": f"Question {number}"}
-        again = {"role": "user", "content": f"  QUESTION\n{number} "}
+        words = hashlib.sha256(str(number).encode()).hexdigest()[:16]  # else one question would be nearly the next
+        opening = {"role": "user", "content": f"Question {number} {words}"}
+        again = {"role": "user", "content": f"  QUESTION\n{number} {words.upper()} "}
         turns = [opening, {"role": "assistant", "content": "Hm."}, {"role": "user", "content": "And?"}]
         for messages in ([opening], [again], turns, [{"role": "system", "content": "Be kind."}, opening]):
             scene.rate(scene.answer(ann, messages, "a"), ann, "thumb", 1)
@@ -150,6 +153,77 @@ def test_repeats_of_an_opening_fall_on_one_side_whatever_follows(scene: Scene) -
     assert len(sides) == 40
     assert all(len(each) == 1 for each in sides.values())
     assert {"train", "holdout"} == set.union(*sides.values())
+
+
+def opening_on(side: str, share: float, nth: int = 0) -> str:
+    """A question that falls on that side."""
+    words = (f"Question {hashlib.sha256(str(number).encode()).hexdigest()[:16]}" for number in range(1000))
+    return [word for word in words if split_of(word, share) == side][nth]
+
+
+def test_what_is_nearly_held_out_is_not_trained_on(scene: Scene) -> None:
+    ann = scene.person("ann")
+    held = opening_on("holdout", 0.3)
+    near = next(
+        f"{held}{mark}"
+        for mark in ("!", "?", "...", " !", "!!", "?!", ";")
+        if split_of(f"{held}{mark}", 0.3) == "train"
+    )
+    for words, answer in ((held, "held"), (near, "near"), (opening_on("train", 0.3), "far")):
+        scene.rate(scene.answer(ann, words, answer), ann, "thumb", 1)
+    dataset = frozen(scene.store, holdout_share=0.3)
+    assert {(each.answer, each.split) for each in dataset.thumbs} == {("held", "holdout"), ("far", "train")}
+    assert len(dataset.prompts) == 2
+    assert dataset.left_out == {"nearly held out": 2}
+
+
+def test_a_person_is_held_out_for_ever_and_never_one_of_the_first(scene: Scene) -> None:
+    people = [scene.person(f"person {number}") for number in range(60)]
+    for number, each in enumerate(people):
+        scene.rate(scene.answer(each, opening_on("train", 0.15, number), "a"), each, "thumb", 1)
+    with scene.store.session(reading=True) as session:
+        dataset = freeze(session, seed=0, holdout_people=0.4)
+    held = {each.person for each in dataset.thumbs if each.split == "holdout"}
+    assert 5 < len(held) < 30
+    assert not held & set(people[:20])
+    assert {each.person for each in dataset.thumbs if each.split == "train"} == set(people) - held
+    assert {each.person for each in dataset.prompts if each.split == "holdout"} == held
+    for number in range(60, 80):
+        newer = scene.person(f"person {number}")
+        scene.rate(scene.answer(newer, opening_on("train", 0.15, number), "a"), newer, "thumb", 1)
+    with scene.store.session(reading=True) as session:
+        later = freeze(session, seed=9, holdout_people=0.4)
+    assert {each.person for each in later.thumbs if each.split == "holdout"} >= held
+
+
+def test_a_held_out_person_s_opinion_on_another_s_answer_is_left_out(scene: Scene) -> None:
+    people = [scene.person(f"person {number}") for number in range(60)]
+    with scene.store.session(reading=True) as session:
+        held = sorted(datasets._held_out_people(session, 0.4))
+    answer = scene.answer(people[0], opening_on("train", 0.15), "a")
+    scene.rate(answer, held[0], "thumb", 1)
+    scene.rate(answer, people[1], "thumb", 1)
+    with scene.store.session(reading=True) as session:
+        dataset = freeze(session, seed=0, holdout_people=0.4)
+    assert [(each.person, each.split) for each in dataset.thumbs] == [(people[1], "train")]
+    assert dataset.left_out == {"straddling": 1}
+
+
+def test_one_person_s_share_is_capped(scene: Scene) -> None:
+    people = [scene.person(name) for name in ("ann", "bob", "cem", "dora")]
+    for count, each in zip((30, 4, 3, 3), people, strict=True):
+        for _ in range(count):
+            number = scene.events()
+            scene.rate(scene.answer(each, opening_on("train", 0.15, number), f"a{number}"), each, "thumb", 1)
+
+    def by_person(share: float) -> list[int]:
+        with scene.store.session(reading=True) as session:
+            rows = freeze(session, seed=0, person_share=share).thumbs
+        return [sum(row.person == each for row in rows) for each in people]
+
+    assert by_person(1.0) == [30, 4, 3, 3]
+    assert by_person(0.5) == [10, 4, 3, 3]
+    assert by_person(0.01) == [3, 3, 3, 3]
 
 
 def test_an_edited_opening_that_would_straddle_is_left_out(scene: Scene) -> None:
@@ -182,25 +256,24 @@ def test_same_store_same_seed_same_hash_and_more_rows_another(scene: Scene) -> N
     assert frozen(scene.store, seed=1).hash != first.hash
 
 
-def test_another_process_finds_the_same_hash(scene: Scene) -> None:
+def test_another_process_finds_the_same_hash(scene: Scene, url: str | None) -> None:
     ann = scene.person("ann")
     for number in range(5):
         scene.rate(scene.answer(ann, f"Q{number}", "é\u2028\x85"), ann, "thumb", 1)
     program = (
         "import sys; from pathlib import Path\n"
         "from store.database import open_store; from store.datasets import freeze\n"
-        "store = open_store(Path(sys.argv[1]))\n"
+        "store = open_store(Path(sys.argv[1]), sys.argv[2] or None)\n"
         "with store.session(reading=True) as session: print(freeze(session, seed=3).hash)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(scene.store.home)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", program, str(scene.store.home), url or ""]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == frozen(scene.store, seed=3).hash
 
 
 def test_a_dataset_comes_back_from_its_folder_and_a_change_is_noticed(scene: Scene, tmp_path: Path) -> None:
     ann = scene.person("ann")
-    scene.rate(scene.answer(ann, "Q", "line\u2028end\x85\0\r\n"), ann, "thumb", 1)
+    scene.rate(scene.answer(ann, "Q", "line\u2028end\x85\7\r\n"), ann, "thumb", 1)
     scene.rate(scene.answer(ann, "Q", "one"), ann, "pair", "tie", scene.answer(ann, "Q", "two"))
     dataset = frozen(scene.store)
     dataset.to_json(tmp_path / "dataset")
@@ -229,3 +302,19 @@ def test_what_is_held_out_stays_so_when_more_is_held_out(opening: str, share: fl
     assert split_of(opening, 1.0) == "holdout"
     if split_of(opening, share) == "holdout":
         assert split_of(opening, min(1.0, share * 1.5)) == "holdout"
+
+
+def test_two_answers_that_were_compared_are_no_pair_of_their_thumbs_too(scene: Scene) -> None:
+    ann, bob = scene.person("ann"), scene.person("bob")
+    good, bad = scene.answer(ann, "Q", "good"), scene.answer(ann, "Q", "bad")
+    for person in (ann, bob):
+        scene.rate(good, person, "thumb", 1)
+        scene.rate(bad, person, "thumb", -1)
+    scene.rate(bad, ann, "pair", "tie", good)
+    with scene.store.session(reading=True) as session:
+        found = freeze(session, seed=0)
+    assert sorted((each.kind, each.outcome, each.person) for each in found.pairs) == [
+        ("pair", 0.5, ann),
+        ("thumbs", 1.0, bob),
+    ]
+    assert len(found.thumbs) == 4

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 from sqlalchemy import func, select
 
 from problems import Problem
@@ -146,7 +149,7 @@ def test_a_format_may_be_named_and_is_then_held_to(store: Store, tmp_path: Path)
     assert import_file(store, file, format="trl-preference").imported == 5
 
 
-@pytest.mark.parametrize("content", ['{"prompt": "Q", "chos', "a letter", "[1, 2]", '{\n"prompt": "Q"\n}'])
+@pytest.mark.parametrize("content", ['{"prompt": "Q", "chos', "a letter", "[1, 2]", '{\n"prompt": "Q"\n'])
 def test_a_file_of_which_no_row_can_be_read_is_a_problem_of_its_first_row(
     store: Store, tmp_path: Path, content: str
 ) -> None:
@@ -181,6 +184,23 @@ def test_three_hundred_real_pairs(store: Store, tmp_path: Path) -> None:
         dataset = freeze(session, seed=0)
     assert len(dataset.pairs) == 300
     assert 20 <= sum(pair.split == "holdout" for pair in dataset.pairs) <= 80
+
+
+@pytest.mark.parametrize("form", ["lines", "array", "parquet"])
+def test_an_import_needs_little_memory(store: Store, tmp_path: Path, form: str) -> None:
+    rows = [{"prompt": f"Q{number}", "chosen": "x" * 20_000, "rejected": "bad"} for number in range(2000)]
+    file = tmp_path / "rows"
+    if form == "parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(rows), file, compression="none", use_dictionary=False)
+    else:
+        file.write_text(json.dumps(rows) if form == "array" else "".join(json.dumps(row) + "\n" for row in rows))
+    assert file.stat().st_size > 40_000_000
+    del rows
+    tracemalloc.start()
+    assert import_file(store, file).imported == 2000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
 
 
 class open_store_at:

@@ -20,7 +20,7 @@ GOOD: list[tuple[str, Any]] = [
     ("score", 10),
     ("tags", []),
     ("tags", ["too long", "很好"]),
-    ("comment", "Nul \0 and all"),
+    ("comment", "Bell \7 and all"),
     ("comment", "x" * 10_000),
     ("correction", "x" * 100_000),
 ]
@@ -43,6 +43,8 @@ BAD: list[tuple[str, Any]] = [
     ("comment", " \n"),
     ("comment", "x" * 10_001),
     ("comment", "\ud800"),
+    ("comment", "Nul \0 and all"),
+    ("tags", ["a\0"]),
     ("comment", 3),
     ("correction", ""),
     ("correction", "x" * 100_001),
@@ -81,6 +83,7 @@ def test_unknown_generation_person_or_other_is_refused(scene: Scene) -> None:
     for call in (
         lambda: scene.rate("gen-0", ann, "thumb", 1),
         lambda: scene.rate("gen-\ud800", ann, "thumb", 1),
+        lambda: scene.rate("gen-\0", ann, "thumb", 1),
         lambda: scene.rate(answer, "nobody", "thumb", 1),
         lambda: scene.rate(answer, ann, "thumb", 1, answer),
         lambda: scene.rate(answer, ann, "pair", "left", "gen-0"),

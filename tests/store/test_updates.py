@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,9 @@ ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys, time
 from pathlib import Path
+from store.database import open_store
 from store.updates import update_lock
-with update_lock(Path(sys.argv[1])):
+with update_lock(open_store(Path(sys.argv[1]), sys.argv[2] or None)):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -74,15 +77,22 @@ def test_unknown_statuses_verdicts_and_versions_are_refused(store: Store) -> Non
             call(session)
 
 
-def test_the_lock_names_its_owner_and_dies_with_it(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as owner:
+@pytest.mark.parametrize("home", ["home", "home of another host"])
+def test_the_lock_names_its_owner_and_dies_with_it(tmp_path: Path, store: Store, url: str | None, home: str) -> None:
+    if url is None:
+        home = "home"  # a file is locked where it lies
+    command = [sys.executable, "-c", HOLD, str(tmp_path / home), url or ""]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "held\n"
-        with pytest.raises(Problem, match=f"process {owner.pid}"), update_lock(tmp_path):
+        with pytest.raises(Problem, match=f"process {owner.pid}"), update_lock(store):
             pass
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-        with update_lock(tmp_path), pytest.raises(Problem), update_lock(tmp_path):
-            pass
+    for _ in range(200):  # the server notices the end of a connection soon, not at once
+        with contextlib.suppress(Problem), update_lock(store):
+            with pytest.raises(Problem), update_lock(store):
+                pass
+            return
+        time.sleep(0.05)
+    raise AssertionError("the lock outlived its owner")

@@ -126,7 +126,7 @@ def test_the_pointer_and_its_audit_row_are_written_together_or_not_at_all(scene:
 def test_what_may_not_serve_is_refused(scene: Scene) -> None:
     store = scene.store
     bad = add(store, status="rejected")
-    for version, match in ((bad, "rejected"), (9, "no version"), (0, "already")):
+    for version, match in ((bad, "rejected"), (9, "no version"), (2**40, "no version"), (0, "already")):
         with pytest.raises(Problem, match=match), store.session() as session:
             promote(session, version, "ann", "hope")
     assert serves(store) == 0

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from store.formats import alpaca, sharegpt, trl_preference, trl_unpaired
+from store.formats.known import FORMATS
 from store.formats.rows import BadRow, Parsed, ParsedPair, ParsedThumb
 
 USER = {"role": "user", "content": "Which colour is the sky?"}
@@ -14,7 +15,6 @@ BAD = {"role": "assistant", "content": "Green."}
 SYSTEM = {"role": "system", "content": "Be short."}
 SKY = ParsedPair([USER], "Blue.", "Green.")
 HUMAN = {"from": "human", "value": USER["content"]}
-FORMATS = (sharegpt, alpaca, trl_preference, trl_unpaired)
 
 
 def gpt(text: str) -> dict[str, str]:
@@ -124,7 +124,7 @@ REFUSED: list[tuple[ModuleType, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("format", "row", "parsed"), READ)
 def test_a_row_is_told_and_read(format: ModuleType, row: dict[str, Any], parsed: Parsed) -> None:
     assert [each for each in FORMATS if each.matches(row)] == [format]
-    assert format.parse(row) == parsed
+    assert format.parse(row) == [parsed]
 
 
 @pytest.mark.parametrize(("format", "row", "why"), REFUSED)

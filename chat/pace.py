@@ -1,0 +1,50 @@
+"""How fast one person may rate: nobody should fill the store, or outvote the others, by a script."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+from problems import Problem
+
+WINDOW = 60.0  # seconds
+REMEMBERED = 10_000  # people whose last minute is kept; the rest have been quiet longest
+
+
+class TooFast(Problem):
+    """More ratings within a minute than one person may give. `wait`: whole seconds until the next is taken."""
+
+    def __init__(self, limit: int, wait: int) -> None:
+        super().__init__(f"More than {limit} ratings in a minute from one person.", hint=f"Try again in {wait} s.")
+        self.wait = wait
+
+
+class Pace:
+    """Counts each person's ratings of the last minute, in this process: two servers allow twice as many."""
+
+    def __init__(self, per_minute: int) -> None:
+        self.per_minute = per_minute
+        self._times: dict[str, deque[float]] = {}
+        self._lock = threading.Lock()
+
+    def step(self, person: str) -> None:
+        """Note one rating by this person.
+
+        Raises:
+            TooFast: they gave `per_minute` within the last minute; the rating is not to be taken. Never where
+                `per_minute` is 0.
+        """
+        if not self.per_minute:
+            return
+        at = time.monotonic()
+        with self._lock:
+            times = self._times.pop(person, deque())
+            self._times[person] = times  # now the last: the first are those who have been quiet longest
+            while times and at - times[0] >= WINDOW:
+                times.popleft()
+            if len(times) >= self.per_minute:
+                raise TooFast(self.per_minute, int(WINDOW - (at - times[0])) + 1)
+            times.append(at)
+            while len(self._times) > REMEMBERED:
+                del self._times[next(iter(self._times))]

@@ -1,0 +1,102 @@
+"""What every command shares: the groups, the options that all take, and how a store and a base are opened."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from console import Outcome, Progress, show
+from settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from lm.loading import Base
+    from store.database import Store
+    from store.datasets import Frozen
+
+FLAGS = ("home", "model", "host", "port")  # options that are settings, by the name of their parameter
+SECTION = {"host": "chat.host", "port": "chat.port"}
+model_option = click.option("--model", help="The base: 'starter', a folder, or an id of the hub.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ratchet")
+def cli() -> None:
+    """Ratchet: a chat that learns from its users' ratings, and proves each step before it serves it."""
+
+
+@cli.group()
+def reward() -> None:
+    """The reward model on its own."""
+
+
+@cli.group("person")
+def people() -> None:
+    """What the store holds of a person: see it, hand it out, erase it."""
+
+
+def command(group: click.Group, name: str) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
+    """Make a function (settings, progress, ...) -> Outcome a command with the options that every command takes."""
+
+    def register(function: Callable[..., Outcome]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(as_json: bool, debug: bool, **given: Any) -> None:
+            flags = {SECTION.get(key, key): given.pop(key) for key in FLAGS if key in given}
+            settings = load_settings(Path.cwd(), os.environ, flags)
+            progress = Progress()
+            try:
+                outcome = function(settings, progress, **given)
+            finally:
+                progress.close()
+            show(outcome, as_json)
+            raise SystemExit(outcome.status)
+
+        for option in (
+            click.option("--debug", is_flag=True, help="Show the traceback of a failure."),
+            click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on standard output."),
+            click.option("--home", type=click.Path(path_type=Path), help="Folder of the store [ratchet-data]."),
+        ):
+            run = option(run)
+        return group.command(name)(run)
+
+    return register
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Store]:
+    """The store of these settings, closed at the end."""
+    from store.database import open_store
+
+    store = open_store(settings.home, settings.database_url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def loaded(settings: Settings, store: Store) -> Base:
+    """The base of these settings, which must be the one that the store's versions stand on."""
+    from transformers.utils import logging
+
+    from lm.loading import load_base
+    from store.versions import ensure_base
+
+    logging.disable_progress_bar()
+    base = load_base(settings.model, settings.device, settings.dtype)
+    with store.session() as session:
+        ensure_base(session, base.id, base.fingerprint)
+    return base
+
+
+def frozen_ratings(settings: Settings, store: Store) -> Frozen:
+    """The present opinions, split as every update splits them."""
+    from reward.settings import shares
+    from store.datasets import freeze
+
+    with store.session(reading=True) as session:
+        return freeze(session, seed=settings.reward.seed, **shares(settings.reward))

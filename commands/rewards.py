@@ -1,0 +1,59 @@
+"""The reward model on its own."""
+
+from __future__ import annotations
+
+import click
+
+from commands.frame import command, frozen_ratings, loaded, model_option, opened, reward
+from console import Outcome, Progress
+from settings import Settings
+
+
+@command(reward, "fit")
+@model_option
+def reward_fit(settings: Settings, progress: Progress) -> Outcome:
+    """Fit a reward model to the ratings in the store and report its holdout accuracy."""
+    from reward.model import fit_reward
+    from reward.report import reward_report
+
+    with opened(settings) as store:
+        base = loaded(settings, store)
+        frozen = frozen_ratings(settings, store)
+        epochs = settings.reward.epochs
+        model = fit_reward(base, frozen, settings.reward, lambda done: progress("reward model, epochs", done, epochs))
+        model.save(settings.home / "reward")
+        report = reward_report(model, frozen)
+    return Outcome(report.to_json(), report.to_text())
+
+
+@command(reward, "report")
+@model_option
+def reward_report_(settings: Settings, progress: Progress) -> Outcome:
+    """Measure the fitted reward model on the holdout."""
+    from reward.model import load_reward
+    from reward.report import reward_report
+
+    with opened(settings) as store:
+        base = loaded(settings, store)
+        frozen = frozen_ratings(settings, store)
+        report = reward_report(load_reward(settings.home / "reward", base), frozen)
+    return Outcome(report.to_json(), report.to_text())
+
+
+@command(reward, "score")
+@click.option("--prompt", required=True, help="What was asked.")
+@click.option("--answer", "answers", required=True, multiple=True, help="An answer to it; may be given several times.")
+@model_option
+def reward_score(settings: Settings, progress: Progress, prompt: str, answers: tuple[str, ...]) -> Outcome:
+    """Score answers to a prompt with the fitted reward model."""
+    from reward.model import load_reward
+
+    with opened(settings) as store:
+        model = load_reward(settings.home / "reward", loaded(settings, store))
+    scores = model.score([[{"role": "user", "content": prompt}]] * len(answers), answers)
+    rows = [
+        {"answer": answer, "mean": float(mean), "deviation": float(deviation), "value": float(value)}
+        for answer, mean, deviation, value in zip(answers, scores.mean, scores.deviation, scores.value, strict=True)
+    ]
+    text = "\n".join(f"{row['value']:+.2f} (mean {row['mean']:+.2f})  {row['answer']}" for row in rows)
+    return Outcome({"scores": rows}, text)

@@ -1,0 +1,110 @@
+"""What serves: the chat itself, the versions, and which of them answers."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+import click
+
+from commands.frame import cli, command, loaded, model_option, opened
+from console import Outcome, Progress
+from settings import Settings
+
+
+@command(cli, "serve")
+@click.option("--host", help="Address to listen on [127.0.0.1].")
+@click.option("--port", type=int, help="Port to listen on [7860].")
+@model_option
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in this machine's browser.")
+def serve(settings: Settings, progress: Progress, open_browser: bool) -> Outcome:
+    """Serve the chat page and the API until interrupted."""
+    from chat.server import claim
+
+    listener = claim(settings.chat.host, settings.chat.port)  # before anything slow
+    from chat import server
+    from chat.app import build_app
+    from lm.engine import Engine
+
+    def ready(url: str) -> None:
+        click.echo(f"Ratchet serves {base.id} at {url}")
+        if open_browser:
+            click.launch(url)
+
+    with opened(settings) as store:
+        base = loaded(settings, store)
+        app = build_app(store, Engine(base, settings.engine), base, settings.chat, settings.sampling)
+        server.serve(app, listener, ready=ready)
+    return Outcome({"served": True}, "Stopped.")
+
+
+@command(cli, "versions")
+def versions(settings: Settings, progress: Progress) -> Outcome:
+    """List the versions, which one serves, and every change of that."""
+    from store.people import flagged_versions
+    from store.versions import audit_trail, list_versions, serving
+
+    with opened(settings) as store, store.session(reading=True) as session:
+        now = serving(session).id
+        flagged = flagged_versions(session)
+        rows = [
+            {
+                "id": version.id,
+                "parent": version.parent_id,
+                "status": version.status,
+                "dataset": version.dataset_hash,
+                "created": version.created.isoformat(),
+                "flagged": version.id in flagged,
+            }
+            for version in list_versions(session)
+        ]
+        audit = [_change(event) for event in audit_trail(session)]
+    text = [_version_line(row, now) for row in rows] + [_change_line(change) for change in audit]
+    return Outcome({"serving": now, "versions": rows, "audit": audit}, "\n".join(text))
+
+
+@command(cli, "promote")
+@click.argument("version", type=int)
+@click.option("--force", is_flag=True, help="Even if the gate rejected it.")
+def promote(settings: Settings, progress: Progress, version: int, force: bool) -> Outcome:
+    """Let VERSION serve, at once, in a running chat too."""
+    from store.versions import promote as promote_version
+
+    with opened(settings) as store, store.session() as session:
+        change = _change(promote_version(session, version, getpass.getuser(), "promoted by hand", force=force))
+    return Outcome(change, _change_line(change))
+
+
+@command(cli, "rollback")
+def rollback(settings: Settings, progress: Progress) -> Outcome:
+    """Let the version serve again that served before the last promotion."""
+    from store.versions import rollback as roll_back
+
+    with opened(settings) as store, store.session() as session:
+        change = _change(roll_back(session, getpass.getuser()))
+    return Outcome(change, _change_line(change))
+
+
+def _version_line(row: dict[str, Any], serving: int) -> str:
+    parent = "-" if row["parent"] is None else row["parent"]
+    mark = "*" if row["id"] == serving else " "
+    return (
+        f"{mark} {row['id']:>3}  parent {parent:>3}  {row['status']:<9}  {row['created'][:19]}  "
+        f"dataset {(row['dataset'] or '-')[:12]}{'  learned from somebody erased since' if row['flagged'] else ''}"
+    )
+
+
+def _change(event: Any) -> dict[str, Any]:
+    return {
+        "at": event.at.isoformat(),
+        "who": event.who,
+        "action": event.action,
+        "from": event.from_version,
+        "to": event.to_version,
+        "reason": event.reason,
+    }
+
+
+def _change_line(change: dict[str, Any]) -> str:
+    before = "-" if change["from"] is None else change["from"]
+    return f"{change['at'][:19]}  {change['who']}: {change['action']} {before} -> {change['to']} ({change['reason']})"

@@ -1,0 +1,44 @@
+"""Open WebUI's feedback export, a row a rated answer: {type: rating, data, meta: {message_id}, snapshot: {chat}}.
+
+https://docs.openwebui.com/features/evaluation/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from store.formats.open_webui import opinions_of, system_of, turns_of
+from store.formats.rows import BadRow, LeftOut, Parsed, object_at, text_at
+from store.formats.trees import Turn, answer
+
+NAME = "open-webui-feedback"
+
+
+def matches(row: Mapping[str, Any]) -> bool:
+    """Whether the row looks like one of these."""
+    return "data" in row and "meta" in row and ("snapshot" in row or row.get("type") == "rating")
+
+
+def parse(row: Mapping[str, Any]) -> list[Parsed]:
+    """Read a row; BadRow says what is wrong with it, LeftOut that it rates nothing."""
+    if row.get("type", "rating") != "rating":
+        raise LeftOut("it is no rating")
+    opinions = opinions_of(object_at(row, "data"))
+    if not opinions:
+        raise LeftOut("it holds no opinion")
+    if row.get("snapshot") is None:
+        raise LeftOut("it has no snapshot of the chat: what was rated is unknown")
+    outer = object_at(object_at(row, "snapshot"), "chat")
+    chat = object_at(outer, "chat") if "chat" in outer else outer
+    turns = turns_of(chat, rated=False)
+    id = _rated(object_at(row, "meta"), turns)
+    old = turns[id]
+    return [answer(turns | {id: Turn(old.parent, old.role, old.content, opinions)}, id, system_of(chat))]
+
+
+def _rated(meta: Mapping[str, Any], turns: Mapping[str, Turn]) -> str:
+    id = text_at(meta, "message_id")
+    if id not in turns:
+        raise BadRow("the rated message is not in the snapshot of the chat")
+    return id
