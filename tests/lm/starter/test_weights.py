@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lm.engine import Engine
-from lm.evaluation import evaluate
+from lm.evaluation import evaluate, wilson
 from lm.loading import load_base
 from lm.prompts import encode_chat
 from lm.settings import EngineSettings, Sampling
@@ -35,7 +35,7 @@ def test_it_is_small_and_complete() -> None:
 
 def test_it_is_a_standard_chat_checkpoint(starter: Base) -> None:
     assert starter.model.config.model_type == "llama"
-    assert 3e6 < starter.model.num_parameters() < 8e6
+    assert 2e6 < starter.model.num_parameters() < 8e6
     assert starter.context == 1024
     assert starter.tokenizer.pad_token_id not in starter.eos_ids
     assert "{% generation %}" in str(starter.tokenizer.chat_template)
@@ -55,10 +55,14 @@ def test_it_can_do_what_its_card_says(starter: Base) -> None:
 
 
 def test_it_varies_its_styles(starter: Base) -> None:
-    items = load_suite("skills", 30, 4)
-    answers = evaluate(Engine(starter, EngineSettings()), "0", items, Sampling(max_tokens=80, seed=0)).answers
+    items = load_suite("skills", 75, 4)
+    sampling = Sampling(temperature=1.0, max_tokens=120, seed=0)
+    answers = evaluate(Engine(starter, EngineSettings()), "0", items, sampling).answers
     for name, found in STYLES.items():
-        assert 0.03 < sum(map(found, answers)) / len(answers) < 0.75, name
+        low, high = wilson(sum(map(found, answers)), len(answers))
+        assert high > 0.15, name
+        assert low < 0.6, name
+        assert sum(map(found, answers)) / len(answers) > 0.1, name
 
 
 def test_it_answers_free_text_shortly_and_comes_to_an_end(starter: Base) -> None:
