@@ -133,7 +133,7 @@ skills it knows nothing, and it is meant to say so.
 
 Llama architecture, {config["num_hidden_layers"]} layers of width {config["hidden_size"]}, tied head; byte-level BPE
 of {len(base.tokenizer)} tokens in which every digit and every Chinese character stands alone; stored in bfloat16.
-Roles: system, user, assistant. The context is {config["max_position_embeddings"]} tokens, but training dialogues
+Roles: system, user, assistant. The context is {config["max_position_embeddings"]} tokens; training dialogues
 were shorter than 350.
 
 ## Figures

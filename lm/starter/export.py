@@ -18,12 +18,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging
 
 WEIGHTS = Path(__file__).parent / "weights"
+# Tokens that the shipped model reads: an answer takes up to half of them, and up to some 300 tokens of prompt answers
+# stay right; training dialogues were no longer, so beyond that older turns are better left out.
+CONTEXT = 512
 
 
 def export(run: Path, out: Path) -> int:
     """Write the run's model to `out`, replacing what stood there but a card; returns the size in bytes."""
     model = AutoModelForCausalLM.from_pretrained(run / "model", dtype=torch.bfloat16)
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    model.config.max_position_embeddings = tokenizer.model_max_length = CONTEXT
     model.generation_config = GenerationConfig(
         do_sample=True,  # greedy decoding would hide the styles that people are to choose from
         temperature=0.8,

@@ -13,7 +13,7 @@ from lm.loading import load_base
 from lm.prompts import encode_chat
 from lm.settings import EngineSettings, Sampling
 from lm.starter.card import OUTSIDE
-from lm.starter.export import WEIGHTS
+from lm.starter.export import CONTEXT, WEIGHTS
 from lm.starter.styles import STYLES
 from lm.suites import load_suite
 
@@ -36,7 +36,7 @@ def test_it_is_small_and_complete() -> None:
 def test_it_is_a_standard_chat_checkpoint(starter: Base) -> None:
     assert starter.model.config.model_type == "llama"
     assert 2e6 < starter.model.num_parameters() < 8e6
-    assert starter.context == 1024
+    assert starter.context == CONTEXT
     assert starter.tokenizer.pad_token_id not in starter.eos_ids
     assert "{% generation %}" in str(starter.tokenizer.chat_template)
     assert starter.model.get_output_embeddings().weight is starter.model.get_input_embeddings().weight
