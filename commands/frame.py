@@ -95,8 +95,8 @@ def loaded(settings: Settings, store: Store) -> Base:
 
 def frozen_ratings(settings: Settings, store: Store) -> Frozen:
     """The present opinions, split as every update splits them."""
-    from reward.settings import shares
+    from reward.settings import dataset_knobs
     from store.datasets import freeze
 
     with store.session(reading=True) as session:
-        return freeze(session, seed=settings.reward.seed, **shares(settings.reward))
+        return freeze(session, seed=settings.reward.seed, **dataset_knobs(settings.reward))

@@ -30,7 +30,7 @@ from lm.suites import load_suite
 from problems import Problem
 from reward.model import RewardModel, fit_reward, load_reward
 from reward.report import reward_report
-from reward.settings import RewardSettings, shares
+from reward.settings import RewardSettings, dataset_knobs
 from rl.anchor import load_anchor
 from rl.comparison import compare
 from rl.gate import Check, comparison_checks, integrity_checks, reward_check
@@ -101,7 +101,7 @@ def run_update(
             begun = unfinished(session)
         if begun is None:
             with store.session(reading=True) as session:
-                frozen = freeze(session, seed=knobs.update.seed, **shares(knobs.reward))
+                frozen = freeze(session, seed=knobs.update.seed, **dataset_knobs(knobs.reward))
                 idle = _nothing_to_do(frozen, _last_dataset(session), knobs.update.min_ratings, force)
             if idle:
                 return UpdateReport(None, "nothing", None, frozen.hash, [], 0.0, idle)
@@ -207,7 +207,7 @@ class _Run:
 
     def _dataset(self, work: Path) -> dict[str, Any]:
         with self.store.session(reading=True) as session:
-            frozen = freeze(session, seed=self.seed, **shares(self.knobs.reward))
+            frozen = freeze(session, seed=self.seed, **dataset_knobs(self.knobs.reward))
         with self.store.session() as session:
             record_trained_on(session, self.id, frozen)
         frozen.to_json(work)

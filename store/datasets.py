@@ -11,7 +11,7 @@ import json
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -23,6 +23,7 @@ from problems import Problem
 from store.duplicates import near_duplicates
 from store.opinions import Opinion, asked, opinions
 from store.schema import Person
+from store.scrub import Scrubber
 
 IMPORTS = "import"  # the person behind imported files
 FIRST_PEOPLE = 20  # who came first are never held out
@@ -77,20 +78,24 @@ RowOf = TypeVar("RowOf", Pair, Thumb, Prompt)
 
 @dataclass(frozen=True)
 class Frozen:
-    """A dataset that never changes. `hash`: sha256, 64 hexadecimal digits, over all rows in their order."""
+    """A dataset that never changes. `hash`: sha256, 64 hexadecimal digits, over all rows in their order.
+
+    `left_out` counts rows by reason, `scrubbed` placeholders by field and kind of personal data.
+    """
 
     hash: str
     pairs: list[Pair]
     thumbs: list[Thumb]
     prompts: list[Prompt]
     left_out: dict[str, int] = field(default_factory=dict)
+    scrubbed: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def to_json(self, folder: Path) -> None:
         """Write pairs.jsonl, thumbs.jsonl, prompts.jsonl and dataset.json (the hash) into `folder`, made if missing."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, rows in (("pairs", self.pairs), ("thumbs", self.thumbs), ("prompts", self.prompts)):
             (folder / f"{name}.jsonl").write_text("".join(f"{_line(row)}\n" for row in rows), encoding="utf-8")
-        about = json.dumps({"hash": self.hash, "left_out": self.left_out}, indent=1)
+        about = json.dumps({"hash": self.hash, "left_out": self.left_out, "scrubbed": self.scrubbed}, indent=1)
         (folder / "dataset.json").write_text(about, encoding="utf-8")
 
     @classmethod
@@ -101,7 +106,7 @@ class Frozen:
             pairs = [Pair(**row) for row in _rows(folder / "pairs.jsonl")]
             thumbs = [Thumb(**row) for row in _rows(folder / "thumbs.jsonl")]
             prompts = [Prompt(**row) for row in _rows(folder / "prompts.jsonl")]
-            frozen = cls(about["hash"], pairs, thumbs, prompts, about["left_out"])
+            frozen = cls(about["hash"], pairs, thumbs, prompts, about["left_out"], about.get("scrubbed", {}))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Problem(f"The dataset in {folder} cannot be read: {error}", hint="Freeze a new one.") from None
         if about.get("erased"):
@@ -141,7 +146,13 @@ def _replace(path: Path, text: str) -> None:
 
 
 def freeze(
-    session: Session, *, seed: int, holdout_share: float = 0.15, holdout_people: float = 0.05, person_share: float = 1.0
+    session: Session,
+    *,
+    seed: int,
+    holdout_share: float = 0.15,
+    holdout_people: float = 0.05,
+    person_share: float = 1.0,
+    scrub: bool = False,
 ) -> Frozen:
     """All present opinions of people who consent, on answers that have a text, and every prompt of theirs.
 
@@ -158,6 +169,7 @@ def freeze(
         holdout_people: share of the people after the first twenty.
         person_share: of the training rows of a kind, at most, from one person, or an equal share where there are too
             few people for that; imports, which are files, are not counted.
+        scrub: put placeholders in place of personal data; the split is by the words as they were said.
 
     `left_out` counts by reason: `straddling`, a row whose opening, conversation and people fall on different sides;
     `nearly held out`, a training row whose opening is nearly one that is held out; `one person's share`, above the cap;
@@ -217,15 +229,27 @@ def freeze(
             if (better.person, _line(better.messages), frozenset((better.text, worse.text))) not in compared:
                 pairs.append(_pair(better, better.text, worse.text, 1.0, split, "thumbs"))
 
-    telling = [pair for pair in pairs if pair.first != pair.second]
-    left_out["same text"] = len(pairs) - len(telling)
-    near = _nearly_held_out([*telling, *thumbs, *prompts.values()])
+    near = _nearly_held_out([*pairs, *thumbs, *prompts.values()])
+    scrubber = Scrubber()
+    kept = [_scrubbed(pair, scrubber) if scrub else pair for pair in _apart(pairs, near, left_out)]
+    telling = [pair for pair in kept if pair.first != pair.second]
+    left_out["same text"] = len(kept) - len(telling)
+    liked_or_not = [_scrubbed(thumb, scrubber) if scrub else thumb for thumb in _apart(thumbs, near, left_out)]
+    sent = [_scrubbed(each, scrubber) if scrub else each for each in _apart(list(prompts.values()), near, left_out)]
     rows = (
-        _capped(_ordered(_apart(telling, near, left_out), seed), person_share, left_out),
-        _capped(_ordered(_apart(thumbs, near, left_out), seed), person_share, left_out),
-        _ordered(_apart(list(prompts.values()), near, left_out), seed),
+        _capped(_ordered(telling, seed), person_share, left_out),
+        _capped(_ordered(liked_or_not, seed), person_share, left_out),
+        _ordered(sent, seed),
     )
-    return Frozen(_hash(*rows), *rows, left_out={why: number for why, number in left_out.items() if number})
+    counted = {why: number for why, number in left_out.items() if number}
+    return Frozen(_hash(*rows), *rows, left_out=counted, scrubbed=scrubber.total())
+
+
+def _scrubbed(row: RowOf, scrubber: Scrubber) -> RowOf:
+    texts: dict[str, Any] = {
+        name: scrubber.scrub(getattr(row, name), name) for name in ("first", "second", "answer") if hasattr(row, name)
+    }
+    return replace(row, messages=scrubber.scrub_turns(row.messages, "messages"), **texts)
 
 
 def _held_out_people(session: Session, share: float) -> set[str]:

@@ -209,6 +209,24 @@ def test_a_held_out_person_s_opinion_on_another_s_answer_is_left_out(scene: Scen
     assert dataset.left_out == {"straddling": 1}
 
 
+def test_personal_data_is_learned_as_placeholders(scene: Scene, tmp_path: Path) -> None:
+    ann = scene.person("ann")
+    said = "Write to ann.berg@example.org about order 4821."
+    one, two = scene.answer(ann, said, "I wrote to ann.berg@example.org."), scene.answer(ann, said, "Done.")
+    scene.rate(one, ann, "pair", "left", two)
+    scene.rate(two, ann, "thumb", 1)
+    with scene.store.session(reading=True) as session:
+        plain, clean = freeze(session, seed=0), freeze(session, seed=0, scrub=True)
+    assert plain.scrubbed == {}
+    assert "ann.berg" not in json.dumps([vars(row) for row in (*clean.pairs, *clean.thumbs, *clean.prompts)])
+    assert clean.pairs[0].first == "I wrote to <EMAIL>."
+    assert clean.pairs[0].messages[0]["content"] == "Write to <EMAIL> about order 4821."
+    assert clean.scrubbed == {"first": {"email": 1}, "messages": {"email": 3}}
+    assert (clean.pairs[0].split, clean.hash != plain.hash) == (plain.pairs[0].split, True)
+    clean.to_json(tmp_path / "dataset")
+    assert Frozen.from_json(tmp_path / "dataset") == clean
+
+
 def test_one_person_s_share_is_capped(scene: Scene) -> None:
     people = [scene.person(name) for name in ("ann", "bob", "cem", "dora")]
     for count, each in zip((30, 4, 3, 3), people, strict=True):
