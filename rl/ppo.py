@@ -23,7 +23,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from trl import GRPOConfig, GRPOTrainer
 
 from problems import Problem
@@ -31,6 +31,8 @@ from rl.advantages import AdaptiveKL, clipped_value_loss, generalised_advantages
 from rl.anchor import Anchor
 from rl.critic import Critic, TrunkReader
 from rl.settings import PPOSettings
+
+COMPLETE = "ppo.json"  # the last file that a checkpoint gets
 
 RewardFunction = Callable[..., list[float]]
 RolloutFunction = Callable[[list[Any], GRPOTrainer], dict[str, Any]]
@@ -81,12 +83,17 @@ def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bo
         remove_unused_columns=False,
         save_strategy="steps",
         save_steps=settings.save_every * minibatches * settings.epochs,
-        save_total_limit=1,
         logging_steps=minibatches * settings.epochs,
         report_to="tensorboard",
         disable_tqdm=True,
         dataloader_pin_memory=not cpu,
     )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint in `folder`, or None. What was cut short while it was written is not one."""
+    complete = [each.parent for each in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{COMPLETE}")]
+    return max(complete, key=lambda each: int(each.name.rpartition("-")[2]), default=None)
 
 
 def prompt_stream(prompts: Sequence[Sequence[dict[str, str]]], settings: PPOSettings, seed: int) -> Dataset:
@@ -242,18 +249,27 @@ class PPOTrainer(GRPOTrainer):
             self._metrics["train"][f"ppo/{name}"].append(float(mean))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Save what the trainer saves and the critic and controller beside it, then drop the older checkpoints.
+
+        `ppo.json` comes last and whole: a checkpoint without it was cut short. Only then do older ones go, so that a
+        process killed at any moment of this leaves one to go on from.
+        """
         super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # the other processes' random states are written too
         if self.args.should_save:
             folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             save_file(self.critic.state_dict(), folder / "critic.safetensors")
             facts = {"beta": self.controller.beta, "rollouts": self._rollouts}
-            (folder / "ppo.json").write_text(json.dumps(facts), encoding="utf-8")
+            draft = folder / f"{COMPLETE}.tmp"
+            draft.write_text(json.dumps(facts), encoding="utf-8")
+            draft.replace(folder / COMPLETE)
+            rotate_checkpoints(self.args.output_dir, save_total_limit=1)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         folder = Path(resume_from_checkpoint)
         self.critic.load_state_dict(load_file(folder / "critic.safetensors"))
-        facts = json.loads((folder / "ppo.json").read_text(encoding="utf-8"))
+        facts = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
         self.controller.beta, self._rollouts = facts["beta"], facts["rollouts"]
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from lm.adapters import Adapter
 from lm.engine import Engine
@@ -18,7 +17,7 @@ from lm.settings import EngineSettings, Sampling
 from reward.model import RewardModel
 from rl.anchor import Anchor, anchor_here, fisher_information
 from rl.policy import make_policy, policy_adapter
-from rl.ppo import PPOTrainer, prompt_stream, trainer_arguments
+from rl.ppo import PPOTrainer, last_checkpoint, prompt_stream, trainer_arguments
 from rl.rollout import EngineRollouts
 from rl.settings import AnchorSettings, PPOSettings
 
@@ -74,7 +73,7 @@ def train_policy(
     seed: int,
     progress: Progress | None = None,
 ) -> tuple[Adapter, int]:
-    """PPO from the parent version on; resumes from the last checkpoint in `folder`, if there is one.
+    """PPO from the parent version on; resumes from the last complete checkpoint in `folder`, if there is one.
 
     Returns:
         The trained adapter and the number of optimizer steps that it took, resumed ones included.
@@ -97,7 +96,8 @@ def train_policy(
         callbacks=[_Curve(folder / "curve.jsonl", progress)],
     )
     trainer.remove_callback(PrinterCallback)  # `_Curve` says it in a line that can be read
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    begun = last_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=str(begun) if begun else None)
     return policy_adapter(trainer.accelerator.unwrap_model(trainer.model)), trainer.state.global_step
 
 

@@ -17,7 +17,7 @@ from lm.loading import Base
 from problems import Problem
 from rl.anchor import Anchor, adapter_parameters, anchor_here
 from rl.policy import make_policy, policy_adapter
-from rl.ppo import PPOTrainer, prompt_stream, trainer_arguments
+from rl.ppo import PPOTrainer, last_checkpoint, prompt_stream, trainer_arguments
 from rl.rollout import EngineRollouts
 from rl.settings import PPOSettings
 
@@ -111,6 +111,30 @@ def test_stopped_and_resumed_equals_never_stopped(tiny_base: Base, tmp_path: Pat
     for name, (a, b) in policy_adapter(halves.model).weights.items():
         torch.testing.assert_close(a, expected[name][0], rtol=0, atol=1e-6)
         torch.testing.assert_close(b, expected[name][1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("cut", ["_save_optimizer_and_scheduler", "_save_rng_state"])
+def test_cut_while_it_saves_the_checkpoint_before_is_still_there(
+    tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    assert last_checkpoint(tmp_path) is None
+    ppo = trainer(tiny_base, tmp_path)
+    saves = getattr(ppo, cut)
+
+    def dies(folder: str) -> None:
+        if folder.endswith("-8"):
+            raise KeyboardInterrupt
+        saves(folder)
+
+    monkeypatch.setattr(ppo, cut, dies)
+    with pytest.raises(KeyboardInterrupt):
+        ppo.train()
+    assert (tmp_path / "checkpoint-8").is_dir()  # it was begun
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    again = trainer(tiny_base, tmp_path)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert again.state.global_step == 16
+    assert [each.name for each in tmp_path.glob("checkpoint-*")] == ["checkpoint-16"]
 
 
 def test_a_heavy_anchor_holds_the_policy_near_its_centre(tiny_base: Base, tmp_path: Path) -> None:
