@@ -81,6 +81,21 @@ def evaluate(
 ) -> SuiteReport:
     """Ask `version` every item once and score the answers; measure the perplexity of the right ones.
 
+    As `answers_to`, which is enough where only the verdicts are wanted.
+    """
+    answers = answers_to(engine, version, items, sampling, progress)
+    return report(items, answers, likelihoods(engine, version, items, _prompts(engine, items, sampling)))
+
+
+def answers_to(
+    engine: Engine,
+    version: str,
+    items: Sequence[Item],
+    sampling: Sampling,
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
+    """What `version` answers to every item, asked once.
+
     `sampling.seed`, if given, is the first item's; each following item takes the next number, so that a sampled
     evaluation repeats and its answers still differ. `progress` hears how many are answered.
 
@@ -89,14 +104,25 @@ def evaluate(
     """
     if not items:
         raise Problem("There is nothing to evaluate: the suite is empty.", hint="Give a suite with at least one item.")
-    room = engine.context - min(sampling.max_tokens, engine.context // 2)
-    prompts = [fit_chat(engine.base, item.messages, room) for item in items]
     samplings = [
         sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index)
         for index in range(len(items))
     ]
-    answers = [done.text for done in engine.generate(prompts, samplings, version, progress)]
-    return report(items, answers, likelihoods(engine, version, items, prompts))
+    done = engine.generate(_prompts(engine, items, sampling), samplings, version, progress)
+    return [completion.text for completion in done]
+
+
+def accuracy_by_skill(items: Sequence[Item], answers: Sequence[str]) -> dict[str, float]:
+    """Share of right answers of each skill, in the order in which the skills first come."""
+    right: dict[str, list[bool]] = {}
+    for item, answer in zip(items, answers, strict=True):
+        right.setdefault(item.skill, []).append(correct(item, answer))
+    return {skill: sum(verdicts) / len(verdicts) for skill, verdicts in right.items()}
+
+
+def _prompts(engine: Engine, items: Sequence[Item], sampling: Sampling) -> list[list[int]]:
+    room = engine.context - min(sampling.max_tokens, engine.context // 2)
+    return [fit_chat(engine.base, item.messages, room) for item in items]
 
 
 def likelihoods(engine: Engine, version: str, items: Sequence[Item], prompts: Sequence[list[int]]) -> list[Likelihood]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
 
 from lm.adapters import Adapter
 from lm.engine import Engine
-from lm.evaluation import evaluate
+from lm.evaluation import accuracy_by_skill, answers_to
 from lm.likelihood import mean_kl
 from lm.loading import Base
 from lm.prompts import Message, fit_chat
@@ -62,10 +63,10 @@ def compare(
         accuracy = {}
         for name in (PARENT, CANDIDATE):
             greedy = Sampling(temperature=0.0, max_tokens=ppo.max_tokens)
-            report = evaluate(
+            said = answers_to(
                 engine, name, questions, greedy, progress=_labelled(progress, f"{name} skills", len(questions))
             )
-            accuracy[name] = report.by_skill
+            accuracy[name] = accuracy_by_skill(questions, said)
     scores = {
         name: reward.score(asked, [completion.text for completion in done]).mean for name, done in answers.items()
     }
@@ -86,9 +87,9 @@ def compare(
             completed,
             base.tokenizer.pad_token_id,
         ),
-        before={skill: row["accuracy"] for skill, row in accuracy[PARENT].items()},
-        after={skill: row["accuracy"] for skill, row in accuracy[CANDIDATE].items()},
-        questions={skill: row["n"] for skill, row in accuracy[PARENT].items()},
+        before=accuracy[PARENT],
+        after=accuracy[CANDIDATE],
+        questions=dict(Counter(item.skill for item in questions)),
     )
 
 

@@ -99,6 +99,7 @@ def run_update(
     with update_lock(store):
         with store.session(reading=True) as session:
             begun = unfinished(session)
+        frozen: Frozen | None = None
         if begun is None:
             with store.session(reading=True) as session:
                 frozen = freeze(session, seed=knobs.update.seed, **dataset_knobs(knobs.reward))
@@ -108,7 +109,7 @@ def run_update(
             with store.session() as session:
                 settings = asdict(knobs) | {"parent": serving(session).id}
                 begun = start_update(session, algorithm="ppo", seed=knobs.update.seed, settings=settings)
-        return _Run(store, base, begun, progress or (lambda label, done, total: None)).finish()
+        return _Run(store, base, begun, progress or (lambda label, done, total: None), frozen).finish()
 
 
 def _nothing_to_do(frozen: Frozen, last: str | None, least: int, force: bool) -> str:
@@ -130,9 +131,13 @@ def _last_dataset(session: Any) -> str | None:
 
 
 class _Run:
-    """One update on its way: the folder, and the steps in their order."""
+    """One update on its way: the folder, and the steps in their order.
 
-    def __init__(self, store: Store, base: Base, row: Update, progress: Progress) -> None:
+    `frozen` is the dataset that told that there is something to do; an update that goes on after a cut has none yet.
+    """
+
+    def __init__(self, store: Store, base: Base, row: Update, progress: Progress, frozen: Frozen | None = None) -> None:
+        self.frozen = frozen
         self.store, self.base, self.id, self.progress = store, base, row.id, progress
         self.knobs = Knobs.from_json(row.settings)
         self.seed = self.knobs.update.seed
@@ -206,8 +211,10 @@ class _Run:
         return prompts
 
     def _dataset(self, work: Path) -> dict[str, Any]:
-        with self.store.session(reading=True) as session:
-            frozen = freeze(session, seed=self.seed, **dataset_knobs(self.knobs.reward))
+        frozen = self.frozen
+        if frozen is None:
+            with self.store.session(reading=True) as session:
+                frozen = freeze(session, seed=self.seed, **dataset_knobs(self.knobs.reward))
         with self.store.session() as session:
             record_trained_on(session, self.id, frozen)
         frozen.to_json(work)

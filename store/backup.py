@@ -27,6 +27,7 @@ from store.database import Store, migrate, schema_of
 from store.engines import make_engine
 from store.schema import Update, Version, now
 from store.transfer import copy_rows, count_rows
+from store.writers import all_or_none
 
 FORMAT = 1
 ROWS = "ratchet.db"
@@ -54,17 +55,11 @@ def backup(store: Store, out: Path) -> BackupReport:
     if not out.parent.is_dir():
         raise Problem(f"There is no folder {out.parent}.", hint="Make it first, or choose another place.")
     try:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
-            rows, archive = Path(work) / ROWS, Path(work) / "archive.tar"
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work, all_or_none() as draft:
+            rows, archive = Path(work) / ROWS, draft.place(out)
             _write_rows(store, rows)
             manifest = _write_archive(store, rows, archive)
             size = archive.stat().st_size
-            archive.replace(out)
-        handle = os.open(out.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)  # the new name, too, is on disk before the backup is reported
-        finally:
-            os.close(handle)
     except OSError as error:
         raise Problem(f"{out} cannot be written: {error.strerror}.", hint="Choose another place.") from None
     return BackupReport(out, size, manifest["schema"], manifest["counts"], len(manifest["files"]), manifest["missing"])
@@ -104,26 +99,23 @@ def _write_archive(store: Store, rows: Path, archive: Path) -> dict[str, Any]:
     schema = schema_of(engine)
     engine.dispose()
     files: dict[str, dict[str, Any]] = {}
-    with archive.open("wb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            files[ROWS] = _add(tar, rows, ROWS)
-            for path in sorted({each for folder in named for each in _files(store.home, folder)}):
-                files[path] = _add(tar, store.home / path, path)
-            manifest = {
-                "format": FORMAT,
-                "created": now().isoformat(),
-                "database": store.engine.dialect.name,
-                "schema": schema,
-                "counts": counts,
-                "files": files,
-                "missing": [str(folder) for folder in named if not (store.home / folder).is_dir()],
-            }
-            content = json.dumps(manifest, indent=1).encode()
-            info = tarfile.TarInfo(MANIFEST)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-        file.flush()
-        os.fsync(file.fileno())
+    with archive.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        files[ROWS] = _add(tar, rows, ROWS)
+        for path in sorted({each for folder in named for each in _files(store.home, folder)}):
+            files[path] = _add(tar, store.home / path, path)
+        manifest = {
+            "format": FORMAT,
+            "created": now().isoformat(),
+            "database": store.engine.dialect.name,
+            "schema": schema,
+            "counts": counts,
+            "files": files,
+            "missing": [str(folder) for folder in named if not (store.home / folder).is_dir()],
+        }
+        content = json.dumps(manifest, indent=1).encode()
+        info = tarfile.TarInfo(MANIFEST)
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
     return manifest
 
 

@@ -21,11 +21,13 @@ from sqlalchemy.orm import Session
 
 from problems import Problem
 from store.duplicates import near_duplicates
+from store.imported import PERSON as IMPORTER
 from store.opinions import Opinion, asked, opinions
 from store.schema import Person
 from store.scrub import Scrubber
+from store.writers import all_or_none
 
-IMPORTS = "import"  # the person behind imported files
+TEXTS = ("first", "second", "answer")  # fields of the rows that hold an answer
 FIRST_PEOPLE = 20  # who came first are never held out
 
 Split = Literal["train", "holdout"]
@@ -123,26 +125,21 @@ def redact(folder: Path, person: str, conversations: set[str]) -> int:
     be read as a whole one again.
     """
     removed = 0
-    for name in ("pairs", "thumbs", "prompts"):
-        path = folder / f"{name}.jsonl"
-        if not path.is_file():
-            continue
-        rows = _rows(path)
-        kept = [row for row in rows if row["person"] != person and row["conversation"] not in conversations]
-        if len(kept) < len(rows):
-            removed += len(rows) - len(kept)
-            _replace(path, "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in kept))
-    if removed:
-        about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        about["erased"] = about.get("erased", 0) + removed
-        _replace(folder / "dataset.json", json.dumps(about, indent=1))
+    with all_or_none() as draft:
+        for name in ("pairs", "thumbs", "prompts"):
+            path = folder / f"{name}.jsonl"
+            if not path.is_file():
+                continue
+            rows = _rows(path)
+            kept = [row for row in rows if row["person"] != person and row["conversation"] not in conversations]
+            if len(kept) < len(rows):
+                removed += len(rows) - len(kept)
+                draft.place(path).write_text("".join(f"{_line(row)}\n" for row in kept), encoding="utf-8")
+        if removed:
+            about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+            about["erased"] = about.get("erased", 0) + removed
+            draft.place(folder / "dataset.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     return removed
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def freeze(
@@ -230,30 +227,33 @@ def freeze(
                 pairs.append(_pair(better, better.text, worse.text, 1.0, split, "thumbs"))
 
     near = _nearly_held_out([*pairs, *thumbs, *prompts.values()])
-    scrubber = Scrubber()
-    kept = [_scrubbed(pair, scrubber) if scrub else pair for pair in _apart(pairs, near, left_out)]
+    scrubber = Scrubber() if scrub else None
+    kept = _scrubbed(_apart(pairs, near, left_out), scrubber)
     telling = [pair for pair in kept if pair.first != pair.second]
     left_out["same text"] = len(kept) - len(telling)
-    liked_or_not = [_scrubbed(thumb, scrubber) if scrub else thumb for thumb in _apart(thumbs, near, left_out)]
-    sent = [_scrubbed(each, scrubber) if scrub else each for each in _apart(list(prompts.values()), near, left_out)]
     rows = (
         _capped(_ordered(telling, seed), person_share, left_out),
-        _capped(_ordered(liked_or_not, seed), person_share, left_out),
-        _ordered(sent, seed),
+        _capped(_ordered(_scrubbed(_apart(thumbs, near, left_out), scrubber), seed), person_share, left_out),
+        _ordered(_scrubbed(_apart(list(prompts.values()), near, left_out), scrubber), seed),
     )
     counted = {why: number for why, number in left_out.items() if number}
-    return Frozen(_hash(*rows), *rows, left_out=counted, scrubbed=scrubber.total())
+    return Frozen(_hash(*rows), *rows, left_out=counted, scrubbed=scrubber.total() if scrubber else {})
 
 
-def _scrubbed(row: RowOf, scrubber: Scrubber) -> RowOf:
-    texts: dict[str, Any] = {
-        name: scrubber.scrub(getattr(row, name), name) for name in ("first", "second", "answer") if hasattr(row, name)
-    }
-    return replace(row, messages=scrubber.scrub_turns(row.messages, "messages"), **texts)
+def _scrubbed(rows: list[RowOf], scrubber: Scrubber | None) -> list[RowOf]:
+    """The rows with placeholders in place of personal data, where there is a scrubber."""
+    if scrubber is None:
+        return rows
+
+    def clean(row: RowOf) -> RowOf:
+        texts: dict[str, Any] = {name: scrubber.scrub(getattr(row, name), name) for name in TEXTS if hasattr(row, name)}
+        return replace(row, messages=scrubber.scrub_turns(row.messages, "messages"), **texts)
+
+    return [clean(row) for row in rows]
 
 
 def _held_out_people(session: Session, share: float) -> set[str]:
-    came = select(Person.id).where(Person.id != IMPORTS).order_by(Person.created, Person.id).offset(FIRST_PEOPLE)
+    came = select(Person.id).where(Person.id != IMPORTER).order_by(Person.created, Person.id).offset(FIRST_PEOPLE)
     return {each for each in session.scalars(came) if _below(f"person {each}", share)}
 
 
@@ -274,7 +274,7 @@ def _apart(rows: list[RowOf], near: set[str], left_out: Counter[str]) -> list[Ro
 
 def _capped(rows: list[RowOf], share: float, left_out: Counter[str]) -> list[RowOf]:
     """The rows without those of one person above their share of the training rows that are kept."""
-    by_person = Counter(row.person for row in rows if row.split == "train" and row.person != IMPORTS)
+    by_person = Counter(row.person for row in rows if row.split == "train" and row.person != IMPORTER)
     if not by_person:
         return rows
     share = max(share, 1 / len(by_person))
@@ -285,7 +285,7 @@ def _capped(rows: list[RowOf], share: float, left_out: Counter[str]) -> list[Row
     taken: Counter[str] = Counter()
     kept: list[RowOf] = []
     for row in rows:
-        if row.split == "train" and row.person != IMPORTS:
+        if row.split == "train" and row.person != IMPORTER:
             taken[row.person] += 1
             if taken[row.person] > cap:
                 left_out["one person's share"] += 1

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Delete, Update, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from problems import Problem
@@ -120,19 +120,16 @@ def erase(store: Store, person_id: str) -> Erasure:
             conversations = set(
                 session.scalars(select(Generation.conversation_id).where(_their_generations(person_id)))
             ) | set(session.scalars(select(Conversation.id).where(Conversation.person_id == person_id)))
-            gone = session.execute(delete(Rating).where(Rating.person_id == person_id)).rowcount  # type: ignore[attr-defined]
+            gone = _changed(session, delete(Rating).where(Rating.person_id == person_id))
             quoting = or_(Rating.generation_id.in_(theirs), Rating.other_id.in_(theirs))
             session.execute(
                 update(Rating)
                 .where(quoting, Rating.kind.in_(("comment", "tags", "correction")))
                 .values(value=None, withdrawn=True)
             )
-            messages = session.execute(update(Message).where(_their_messages(person_id)).values(content="")).rowcount  # type: ignore[attr-defined]
-            generations = session.execute(
-                update(Generation)
-                .where(_their_generations(person_id))
-                .values(messages=[], text="", token_ids=[], logprobs=[], sampling={})
-            ).rowcount  # type: ignore[attr-defined]
+            messages = _changed(session, update(Message).where(_their_messages(person_id)).values(content=""))
+            emptied = {"messages": [], "text": "", "token_ids": [], "logprobs": [], "sampling": {}}
+            generations = _changed(session, update(Generation).where(_their_generations(person_id)).values(emptied))
             found.name, found.consent, found.erased = None, False, found.erased or now()
             begun = unfinished(session)
             if begun is not None and session.get(TrainedOn, (begun.id, person_id)) is not None:
@@ -171,6 +168,11 @@ def _trained_with(session: Session, people: Iterable[str]) -> set[int]:
         if version.update_id in updates or version.parent_id in found:
             found.add(version.id)
     return found
+
+
+def _changed(session: Session, statement: Delete | Update) -> int:
+    """How many rows the statement took away or altered."""
+    return cast(CursorResult[Any], session.execute(statement)).rowcount
 
 
 def _their_generations(person_id: str) -> ColumnElement[bool]:

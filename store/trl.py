@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Any
 from problems import Problem
 from store.database import Store
 from store.datasets import Frozen, Pair, Prompt, Thumb
+from store.forms import FORMS, answer
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-COLUMNS = {
-    "preference": ("prompt", "chosen", "rejected"),
-    "unpaired": ("prompt", "completion", "label"),
-    "prompt": ("prompt",),
-}
+HELD = ("preference", "unpaired", "prompt")  # forms of `store.forms` that a frozen dataset has rows of
 Row = Pair | Thumb | Prompt
 
 
@@ -40,8 +37,8 @@ def dataset(store: Store, update_id: int, as_: str = "preference") -> DatasetDic
     """
     from datasets import Dataset, DatasetDict, DatasetInfo
 
-    if as_ not in COLUMNS:
-        raise Problem(f"There is no form {as_!r}.", hint=f"Use one of: {', '.join(COLUMNS)}.", status=2)
+    if as_ not in HELD:
+        raise Problem(f"There is no form {as_!r}.", hint=f"Use one of: {', '.join(HELD)}.", status=2)
     folder = store.home / "updates"
     frozen = Frozen.from_json(folder / str(update_id) / "dataset")
     known = _learned_before(folder, update_id)
@@ -52,7 +49,7 @@ def dataset(store: Store, update_id: int, as_: str = "preference") -> DatasetDic
             split = "replay"
         splits[split].append(_columns(row))
     info = DatasetInfo(description=f"ratchet {frozen.hash}")
-    names = COLUMNS[as_]
+    names = list(FORMS[as_].shapes)
     return DatasetDict(
         {
             split: Dataset.from_dict({name: [row[name] for row in rows] for name in names}, info=info)
@@ -71,14 +68,10 @@ def _rows(frozen: Frozen, as_: str) -> list[Row]:
 
 def _columns(row: Row) -> dict[str, Any]:
     if isinstance(row, Pair):
-        return {"prompt": row.messages, "chosen": _answer(row.first), "rejected": _answer(row.second)}
+        return {"prompt": row.messages, "chosen": answer(row.first), "rejected": answer(row.second)}
     if isinstance(row, Thumb):
-        return {"prompt": row.messages, "completion": _answer(row.answer), "label": row.liked}
+        return {"prompt": row.messages, "completion": answer(row.answer), "label": row.liked}
     return {"prompt": row.messages}
-
-
-def _answer(text: str) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": text}]
 
 
 def _learned_before(folder: Path, update_id: int) -> set[str]:

@@ -43,28 +43,19 @@ OUTSIDE = (
     "What is 17 divided by 4?",
     "lol ok",
 )
-TEMPERATURES = (0.0, 0.8, 1.0)
 
 
-def measure(model: str, n: int, seed: int) -> dict[float, SuiteReport]:
-    """Reports on the suite "skills", `n` items a skill, at each of the card's temperatures."""
-    return {temperature: _evaluated(model, "skills", n, seed, temperature) for temperature in TEMPERATURES}
-
-
-def _evaluated(model: str, suite: str, n: int, seed: int, temperature: float) -> SuiteReport:
-    engine = Engine(load_base(model, device="cpu", dtype="float32"), EngineSettings())
+def measure(engine: Engine, suite: str, n: int, seed: int, temperature: float) -> SuiteReport:
+    """The report on a suite, `n` items a skill, at that temperature."""
     sampling = Sampling(temperature=temperature, max_tokens=120, seed=seed)
     return evaluate(engine, "0", load_suite(suite, n, seed), sampling)
 
 
-def speak(model: str) -> list[tuple[str, str, str]]:
-    """The answers at temperature 0.8 to the hand-written texts: question, answer and how it ended."""
-    engine = Engine(load_base(model, device="cpu", dtype="float32"), EngineSettings())
-    items = [Item("outside", [{"role": "user", "content": text}], ["-"], "contains") for text in OUTSIDE]
-    prompts = [encode_chat(engine.base, item.messages) for item in items]
-    samplings = [Sampling(temperature=0.8, max_tokens=120, seed=index) for index in range(len(items))]
-    done = engine.generate(prompts, samplings)
-    return [(text, each.text, each.finish_reason) for text, each in zip(OUTSIDE, done, strict=True)]
+def speak(engine: Engine) -> list[tuple[str, str]]:
+    """The answers at temperature 0.8 to the hand-written texts."""
+    prompts = [encode_chat(engine.base, [{"role": "user", "content": text}]) for text in OUTSIDE]
+    samplings = [Sampling(temperature=0.8, max_tokens=120, seed=index) for index in range(len(OUTSIDE))]
+    return [(text, done.text) for text, done in zip(OUTSIDE, engine.generate(prompts, samplings), strict=True)]
 
 
 def education_kinds(items: Sequence[Item], measured: SuiteReport) -> dict[str, float]:
@@ -99,10 +90,10 @@ def card(model: str, n: int, seed: int) -> str:
     trained = json.loads((folder / "stages.json").read_text())
     config = json.loads((folder / "config.json").read_text())
     items = load_suite("skills", n, seed)
-    reports = measure(model, n, seed)
-    greedy, sampled, free = (reports[temperature] for temperature in TEMPERATURES)
-    conduct = _evaluated(model, "conduct", n, seed, 0.8)
-    base = load_base(model, device="cpu")
+    base = load_base(model, device="cpu", dtype="float32")
+    engine = Engine(base, EngineSettings())
+    greedy, sampled, free = (measure(engine, "skills", n, seed, temperature) for temperature in (0.0, 0.8, 1.0))
+    conduct = measure(engine, "conduct", n, seed, 0.8)
     rows = [
         f"| {skill} | {_share(figures)} | {_share(sampled.by_skill[skill])} | {_graded(figures)} |"
         for skill, figures in greedy.by_skill.items()
@@ -117,7 +108,7 @@ def card(model: str, n: int, seed: int) -> str:
         for name, found in STYLES.items()
     ]
     behaves = [f"| {kind} | {_share(figures)} |" for kind, figures in conduct.by_skill.items()]
-    said = "\n".join(f"| {text} | {answer.replace(chr(10), ' / ')} |" for text, answer, _ in speak(model))
+    said = "\n".join(f"| {text} | {answer.replace(chr(10), ' / ')} |" for text, answer in speak(engine))
     return f"""---
 language: [en, zh]
 license: apache-2.0
