@@ -12,8 +12,10 @@ import warnings
 
 import click
 
-# Threads of one pool that wait by spinning take the machine from the other pool and from other people.
+# Threads that wait by spinning take the machine from other people; threads that sleep at once take a tenth of a
+# millisecond to wake, longer than a small matrix product lasts. So they spin for about that long, then sleep.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a self-hosted chat tells nobody that it runs
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from chat.pace import TooFast
 from chat.service import TooLong
 from chat.watcher import UnknownModel
-from lm.engine import QueueFull
+from lm.line import QueueFull
 from problems import Problem
 from store.checks import UnknownId
 

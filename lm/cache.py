@@ -17,11 +17,14 @@ class SlotCache(Cache):
     Keys and values live in [layers, slots, length, kv heads, head dim]; length stands before heads so that a token's
     write is one row. Both slots and length start small and double, so that a long context costs memory only once used.
     A forward covers the slots from `first` to `last` and is announced by `open`.
+
+    Args:
+        dtype: number format in which they are kept and attention sees them; None for the model's own.
     """
 
-    def __init__(self, layers: int, slots: int, context: int) -> None:
+    def __init__(self, layers: int, slots: int, context: int, dtype: torch.dtype | None = None) -> None:
         super().__init__(layers=[])
-        self._layers, self._slots, self._context = layers, slots, context
+        self._layers, self._slots, self._context, self.dtype = layers, slots, context, dtype
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
         self._first = self._last = self._longest = 0
@@ -43,6 +46,8 @@ class SlotCache(Cache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Write [rows, kv heads, tokens, head dim]; return what attention sees: [rows, kv heads, longest, head dim]."""
+        if self.dtype is not None:
+            key_states, value_states = key_states.to(self.dtype), value_states.to(self.dtype)
         if self._writes is None:
             self._prepare(key_states, value_states)
         writes = self._writes
@@ -57,6 +62,19 @@ class SlotCache(Cache):
         for states in (self._keys, self._values):
             if states is not None and length:  # a slot that holds nothing yet may not have its memory yet either
                 states[:, target, :length] = states[:, source, :length]
+
+    def read(self, slot: int, length: int) -> tuple[Tensor, Tensor]:
+        """A copy of the first `length` tokens of a slot: keys and values, each [layers, length, kv heads, head dim]."""
+        assert self._keys is not None
+        assert self._values is not None
+        return self._keys[:, slot, :length].clone(), self._values[:, slot, :length].clone()
+
+    def write(self, slot: int, keys: Tensor, values: Tensor) -> None:
+        """Begin a slot with keys and values as `read` gives them."""
+        length = keys.shape[1]
+        self._keys = self._grown(self._keys, keys[0].transpose(0, 1)[None], slot + 1, length)
+        self._values = self._grown(self._values, values[0].transpose(0, 1)[None], slot + 1, length)
+        self._keys[:, slot, :length], self._values[:, slot, :length] = keys, values
 
     def clear(self, slot: int) -> None:
         """Zero a slot. Masked values still meet a weight of zero in attention, and zero times NaN is NaN."""
@@ -74,8 +92,8 @@ class SlotCache(Cache):
         return sum(states.nbytes for states in (self._keys, self._values) if states is not None)
 
     def _prepare(self, key_states: Tensor, value_states: Tensor) -> None:
-        self._keys = self._grown(self._keys, key_states)
-        self._values = self._grown(self._values, value_states)
+        self._keys = self._grown(self._keys, key_states, self._last, self._longest)
+        self._values = self._grown(self._values, value_states, self._last, self._longest)
         capacity = self._keys.shape[2]
         assert self._positions is not None
         rows = torch.arange(self._first, self._last, device=self._keys.device)
@@ -87,15 +105,16 @@ class SlotCache(Cache):
         ]
         self._views = (*written, *seen)
 
-    def _grown(self, states: Tensor | None, new: Tensor) -> Tensor:
+    def _grown(self, states: Tensor | None, new: Tensor, last: int, longest: int) -> Tensor:
+        """Memory for slots up to `last` (exclusive) of `longest` tokens; `new` has the heads and the number format."""
         slots, length = (states.shape[1], states.shape[2]) if states is not None else (1, SMALLEST)
-        if states is not None and slots >= self._last and length >= self._longest:
+        if states is not None and slots >= last and length >= longest:
             return states
-        while slots < self._last:
+        while slots < last:
             slots *= 2
-        while length < self._longest:
+        while length < longest:
             length *= 2
-        slots, length = min(slots, self._slots), max(min(length, self._context), self._longest)
+        slots, length = min(slots, self._slots), max(min(length, self._context), longest)
         # Zeros, not empty memory: see `clear`.
         grown = new.new_zeros(self._layers, slots, length, new.shape[1], new.shape[3])
         if states is not None:

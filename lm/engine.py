@@ -1,41 +1,40 @@
 """Many requests, one model: continuous batching, where requests join and leave at any step.
 
-Each request has a slot (a row of the cache and of the batch). A step admits waiting requests to free slots, reads some
-of their prompts, and draws one token for every request that is past its prompt (Yu et al. 2022, "Orca", OSDI). Slots
-stay gapless: [0, ready) generate, [ready, len(rows)) still read their prompts; when a row leaves, the last one moves
-into its place. Works on token ids; of messages, people and ratings it knows nothing.
+A step admits waiting requests to free slots, reads some of their prompts, and draws one token for every request that is
+past its prompt (Yu et al. 2022, "Orca", OSDI). Works on token ids; of messages and ratings it knows nothing, and of
+people only whose turn it is.
 """
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
 import torch
-from torch import Tensor
 
 from lm.adapters import Adapter, check_adapter
-from lm.cache import SlotCache
-from lm.likelihood import batches, log_likelihood
+from lm.figures import Figures
+from lm.likelihood import batches
+from lm.line import Late, Line
 from lm.loading import Base
-from lm.lora import AdapterBank, Version
+from lm.lora import Version
 from lm.request import Request
-from lm.sampler import SamplingPlan, draw
 from lm.settings import EngineSettings, Sampling
+from lm.slots import Slots
 from lm.stream import Completion, Stream
-from lm.twin import check_twin, pick_positions, twin, unwindowed
+from lm.twin import unwindowed
 from lm.writer import decoder
 from problems import Problem
 
 BASE = "0"  # the version with the adapters off
+LONGEST_WAIT = 30  # seconds; the most that a refused caller is told to wait
 _LIKELIHOOD_ROWS = 16
-
-
-class QueueFull(Problem):
-    """As many requests wait as may; try again later."""
+_SMOOTHING = 0.1  # weight of the newest answer in the running mean of how long one takes
 
 
 class Engine:
@@ -51,28 +50,18 @@ class Engine:
         self.context = min(self.settings.context, base.context, unwindowed(base.model.config))
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
-        self._device = base.device
-        self._model = twin(base.model)
-        self._head = pick_positions(self._model)
-        self._bank = AdapterBank(self._model)
-        layers = base.model.config.num_hidden_layers
-        self._cache = SlotCache(layers, slots=2, context=16)
-        with torch.inference_mode():
-            check_twin(base.model, self._forward)
-        self._cache = SlotCache(layers, self.settings.slots, self.context)
+        self._slots = Slots(base, self.settings, self.context)
         self._ends, self._decode_text = base.eos_ids, decoder(base.tokenizer)
         self._vocabulary = base.model.config.vocab_size
-
-        self._rows: list[Request] = []
-        self._ready = 0
-        self._rearranged = False
-        self._plan: SamplingPlan | None = None
-        self._stepping = threading.Lock()  # held during a step: guards the rows, the cache and the modules
+        self._stepping = threading.Lock()  # held during a step: guards the slots
 
         self._gate = threading.Condition()  # guards what follows; notified when there may be work
-        self._waiting: deque[Request] = deque()
+        self._waiting = Line(self.settings.queue)
         self._bulk: deque[Request] = deque()
-        self._versions: dict[str, Version] = {BASE: self._bank.prepare(BASE, None)}
+        self._versions: dict[str, Version] = {BASE: self._slots.bank.prepare(BASE, None)}
+        self._outdated = True  # the versions have changed since the last step
+        self._ended: Counter[str] = Counter()
+        self._seconds = 1.0  # running mean of what an answer took, its wait included
         self._closing = False
         self._thread: threading.Thread | None = None
 
@@ -122,12 +111,13 @@ class Engine:
             raise Problem('The version "0" is the base itself.', hint="Install under another name.")
         if adapter is not None:
             check_adapter(adapter, self.base)
-        prepared = self._bank.prepare(version, adapter)
+        prepared = self._slots.bank.prepare(version, adapter)
         with self._gate:
             old = self._versions.get(version)
             if old is not None and any(request.version is old for request in self._all()):
                 raise Problem(f"Requests still use version {version}.", hint="Wait for them, or use another name.")
             self._versions[version] = prepared
+            self._outdated = True
 
     def remove(self, version: str) -> None:
         """Offer `version` no more; its memory is freed once the last request on it has ended. Problem if unknown."""
@@ -136,6 +126,8 @@ class Engine:
         with self._gate:
             if self._versions.pop(version, None) is None:
                 raise self._unknown(version)
+            self._outdated = True
+            self._gate.notify_all()
 
     def versions(self) -> list[str]:
         """Names that requests may ask for, "0" first."""
@@ -144,19 +136,33 @@ class Engine:
 
     # Requests
 
-    def submit(self, prompt_ids: list[int], sampling: Sampling, version: str = BASE) -> Stream:
+    def submit(
+        self,
+        prompt_ids: list[int],
+        sampling: Sampling,
+        version: str = BASE,
+        person: str = "",
+        deadline: float | None = None,
+    ) -> Stream:
         """Queue a request and return its stream at once.
 
+        Args:
+            person: whose request it is; people take turns, and only their own earlier prompts are reused for them.
+            deadline: seconds after which it ends, with what there is; the settings' own is the most.
+
         Raises:
-            QueueFull: too many wait already.
+            QueueFull: too many wait already, of all or of this person's.
             Problem: unknown version, empty or too long prompt, or the engine is closed.
+
+        A request whose deadline passes while it waits fails with `Late`.
         """
+        limits = [seconds for seconds in (deadline, self.settings.deadline) if seconds]
+        until = time.monotonic() + min(limits) if limits else None
         with self._gate:
             held = self._find(version)
-            if len(self._waiting) >= self.settings.queue:
-                raise QueueFull(f"{len(self._waiting)} requests wait already.", hint="Try again in a moment.")
-            stream = Stream(version)
-            self._waiting.append(self._request(prompt_ids, sampling, held, stream, live=True))
+            stream = Stream(version, self._noting())
+            request = self._request(prompt_ids, sampling, held, stream, live=True, person=person, deadline=until)
+            self._waiting.add(request, wait=min(LONGEST_WAIT, math.ceil(self._seconds)))
             self._gate.notify_all()
         return stream
 
@@ -179,7 +185,7 @@ class Engine:
         with self._gate:
             held = self._find(version)
             requests = [
-                self._request(prompt, each, held, Stream(version, ended.put), live=False)
+                self._request(prompt, each, held, Stream(version, self._noting(ended.put)), live=False)
                 for prompt, each in zip(prompts, samplings, strict=True)
             ]
             self._bulk.extend(requests)
@@ -210,16 +216,27 @@ class Engine:
             held = self._find(version)
         rows = [(prompt + completion, len(prompt)) for prompt, completion in zip(prompts, completions, strict=True)]
         found = [0.0] * len(rows)
-        for batch in batches(rows, 0, _LIKELIHOOD_ROWS, self._device):
+        for batch in batches(rows, 0, _LIKELIHOOD_ROWS, self.base.device):
             with self._stepping, torch.inference_mode():
-                count = len(batch.rows)
-                self._bank.activate([held] * count)
-                self._bank.select(0, count)
-                self._head.positions = None
-                self._rearranged = True
-                for row, value in zip(batch.rows, log_likelihood(self._model, batch).tolist(), strict=True):
+                for row, value in zip(batch.rows, self._slots.likelihood(batch, held), strict=True):
                     found[row] = value
         return found
+
+    def figures(self) -> Figures:
+        """How it stands now, and its totals; may lag a step behind."""
+        slots = self._slots
+        with self._gate:
+            return Figures(
+                slots=self.settings.slots,
+                running=len(slots.rows),
+                waiting=len(self._waiting) + len(self._bulk),
+                prompt_tokens=slots.prompt_tokens,
+                cached_tokens=slots.cached_tokens,
+                generated_tokens=slots.generated_tokens,
+                ended=dict(self._ended),
+                versions=list(self._versions),
+                cache_bytes=slots.bytes,
+            )
 
     # Steps
 
@@ -228,20 +245,21 @@ class Engine:
 
         An error fails the requests it struck, and the engine goes on.
         """
+        slots = self._slots
         with self._stepping, torch.inference_mode():
-            self._attempt(self._sweep, lambda: [request for request in self._rows if request.stream.cancelled])
-            self._attempt(self._admit, lambda: self._rows)
-            self._attempt(self._prefill, self._next_to_read)
-            self._attempt(self._advance, lambda: self._rows[: self._ready])
+            self._attempt(self._sweep, lambda: [request for request in slots.rows if request.stream.cancelled])
+            self._attempt(self._admit, lambda: slots.rows)
+            self._attempt(slots.read, slots.next_to_read)
+            self._attempt(slots.advance, lambda: slots.rows[: slots.ready])
             with self._gate:
-                return bool(self._rows or self._waiting or self._bulk)
+                return bool(slots.rows or self._waiting or self._bulk)
 
     def _run(self) -> None:
         while True:
             with self._gate:
-                while not (self._rows or self._waiting or self._bulk or self._closing):
+                while not (self._slots.rows or self._waiting or self._bulk or self._closing or self._outdated):
                     self._gate.wait()
-                if self._closing and not (self._rows or self._waiting or self._bulk):
+                if self._closing and not (self._slots.rows or self._waiting or self._bulk):
                     return
             self.step()
 
@@ -252,145 +270,63 @@ class Engine:
             failed = list(struck())
             for request in failed:
                 request.stream.fail(error)
-            self._leave(failed)
+            self._slots.leave(failed)
 
     def _sweep(self) -> None:
-        """Drop what its caller has cancelled, running or waiting."""
-        gone = [request for request in self._rows if request.stream.cancelled]
+        """Drop what its caller has cancelled and what is late, running or waiting."""
+        now = time.monotonic()
+
+        def late(request: Request) -> bool:
+            return request.deadline is not None and request.deadline <= now
+
+        def over(request: Request) -> bool:
+            return request.stream.cancelled or late(request)
+
+        running = [request for request in self._slots.rows if over(request)]
         with self._gate:
-            for line in (self._waiting, self._bulk):
-                dropped = [request for request in line if request.stream.cancelled]
-                for request in dropped:
-                    line.remove(request)
-                gone += dropped
-        for request in gone:
-            request.close("cancelled")
-        self._leave(gone)
+            waiting = self._waiting.drop(over)
+            given_up = [request for request in self._bulk if request.stream.cancelled]
+            for request in given_up:
+                self._bulk.remove(request)
+            versions = set(self._versions.values()) if self._outdated else None
+            self._outdated = False
+        for request in (*running, *waiting, *given_up):
+            if request.stream.cancelled:
+                request.close("cancelled")
+            elif request in running:
+                request.close("deadline")
+            else:
+                request.stream.fail(Late("The request's time was over before its turn came.", hint="Try again later."))
+        self._slots.leave(running)
+        if versions is not None:
+            self._slots.keep(versions)
 
     def _admit(self) -> None:
         """Fill free slots, streams first."""
+        rows = self._slots.rows
         with self._gate:
+            while len(self._waiting) and len(rows) < self.settings.slots:
+                self._slots.seat(self._waiting.take(Counter(request.person for request in rows)))
             bulk_slots = self.settings.slots - (self.settings.slots // 4 if self._thread is not None else 0)
-            for line, slots in ((self._waiting, self.settings.slots), (self._bulk, bulk_slots)):
-                while line and len(self._rows) < slots:
-                    self._rows.append(line.popleft())
-                    self._rearranged = True
+            while self._bulk and len(rows) < bulk_slots:
+                self._slots.seat(self._bulk.popleft())
 
-    def _arrange(self) -> None:
-        """Tell the modules and the sampler who sits where."""
-        if self._rearranged:
-            self._bank.activate([request.version for request in self._rows])
-            self._plan = SamplingPlan([request.sampling for request in self._rows[: self._ready]], self._device)
-            self._rearranged = False
+    def _noting(self, ended: Callable[[Stream], None] = lambda stream: None) -> Callable[[Stream], None]:
+        """What a stream calls when it is over: its reason and its time are noted, then `ended` hears of it."""
+        begun = time.monotonic()
 
-    def _next_to_read(self) -> list[Request]:
-        """Rows whose prompts are read in this step: one piece of a long one, or several whole ones side by side."""
-        reading = self._rows[self._ready :]
-        longest = 0
-        for count, request in enumerate(reading):
-            longest = max(longest, len(request.prompt) - request.filled)
-            if longest * (count + 1) > self.settings.prefill:
-                return reading[: max(count, 1)]
-        return reading
+        def note(stream: Stream) -> None:
+            self._ended["failed" if stream.failed else stream.completion.finish_reason] += 1
+            self._seconds += _SMOOTHING * (time.monotonic() - begun - self._seconds)
+            ended(stream)
 
-    def _prefill(self) -> None:
-        rows = self._next_to_read()
-        if not rows:
-            return
-        self._arrange()
-        pieces = [request.prompt[request.filled : request.filled + self.settings.prefill] for request in rows]
-        width = max(map(len, pieces))
-        tokens = torch.tensor([piece + [0] * (width - len(piece)) for piece in pieces], device=self._device)
-        # Padding stands behind each piece: its keys are overwritten before any later token can see them.
-        logits = self._forward(
-            self._ready, tokens, [request.filled for request in rows], picks=[len(piece) - 1 for piece in pieces]
-        )
-        for request, piece in zip(rows, pieces, strict=True):
-            request.filled += len(piece)
-        if rows[0].filled == len(rows[0].prompt):  # all of them: only a piece read alone can be unfinished
-            self._ready += len(rows)
-            self._rearranged = True
-            self._draw(rows, logits, SamplingPlan([request.sampling for request in rows], self._device))
-
-    def _advance(self) -> None:
-        self._arrange()
-        rows = self._rows[: self._ready]
-        if not rows or self._plan is None:
-            return
-        tokens = torch.tensor([request.token_ids[-1:] for request in rows], device=self._device)
-        logits = self._forward(0, tokens, [request.filled for request in rows])
-        for request in rows:
-            request.filled += 1
-        self._draw(rows, logits, self._plan)
-
-    def _forward(self, first: int, tokens: Tensor, filled: list[int], picks: list[int] | None = None) -> Tensor:
-        """Logits [rows, vocabulary] after `tokens` [rows, width], which continue the slots from `first` on.
-
-        `filled`: tokens each slot holds already; `picks`: index of each row's last real token, None for the only one.
-        """
-        count, width = tokens.shape
-        starts = torch.tensor(filled, device=self._device)[:, None]
-        positions = starts if width == 1 else starts + torch.arange(width, device=self._device)
-        longest = max(filled) + width
-        hidden = torch.arange(longest, device=self._device) > positions[:, :, None]
-        # Additive in place of boolean: attention on a CPU would convert a boolean one again in every layer.
-        mask = torch.zeros(hidden.shape, dtype=self._model.dtype, device=self._device)
-        mask = mask.masked_fill_(hidden, -torch.inf)[:, None]
-        self._cache.open(first, first + count, positions, longest)
-        self._bank.select(first, first + count)
-        self._head.positions = None if picks is None else torch.tensor(picks, device=self._device)
-        logits: Tensor = self._model(
-            input_ids=tokens,
-            position_ids=positions,
-            attention_mask=mask,
-            past_key_values=self._cache,
-            use_cache=True,
-        ).logits
-        return logits[:, -1].float()
-
-    def _draw(self, rows: list[Request], logits: Tensor, plan: SamplingPlan) -> None:
-        uniforms = torch.tensor([request.uniform() for request in rows], device=self._device)
-        drawn = draw(logits, plan, uniforms)
-        ended = []
-        for request, token, logprob, sampling_logprob in zip(rows, *(part.tolist() for part in drawn), strict=True):
-            try:
-                if logprob != logprob:
-                    raise Problem("The model computed NaN for this request.", hint="Roll back to an earlier version.")
-                if request.accept(token, logprob, sampling_logprob):
-                    ended.append(request)
-            except Exception as error:  # this row's alone: the others go on
-                request.stream.fail(error)
-                ended.append(request)
-        self._leave(ended)
-
-    def _leave(self, leaving: Iterable[Request]) -> None:
-        """Free the slots of `leaving`, those that have one, keeping the rows gapless."""
-        for request in leaving:
-            if request not in self._rows:
-                continue
-            row = self._rows.index(request)
-            if request.stream.failed:
-                self._cache.clear(row)
-            if row < self._ready:
-                self._ready -= 1
-                self._move(self._ready, row)
-                row = self._ready
-            self._move(len(self._rows) - 1, row)
-            self._rows.pop()
-            self._rearranged = True
-        if self._rearranged and not self._rows:
-            self._arrange()  # hold no adapter while idle
-
-    def _move(self, source: int, target: int) -> None:
-        if source != target:
-            self._cache.move(source, target, self._rows[source].filled)
-            self._rows[target] = self._rows[source]
+        return note
 
     # Requests' making; the gate is held
 
     def _all(self) -> Iterable[Request]:
         """Every request not yet over. Rows change during a step, yet a living one is never out of the list."""
-        return [*self._rows, *self._waiting, *self._bulk]
+        return [*self._slots.rows, *self._waiting, *self._bulk]
 
     def _find(self, version: str) -> Version:
         if self._closing:
@@ -402,7 +338,10 @@ class Engine:
     def _unknown(self, version: str) -> Problem:
         return Problem(f"No version {version} is installed.", hint=f"There are: {', '.join(self._versions)}.")
 
-    def _request(self, prompt: list[int], sampling: Sampling, version: Version, stream: Stream, live: bool) -> Request:
+    def _request(
+        self, prompt: list[int], sampling: Sampling, version: Version, stream: Stream, live: bool, person: str = "",
+        deadline: float | None = None,
+    ) -> Request:  # fmt: skip
         room = self.context - len(prompt)
         if not prompt:
             raise Problem("The prompt is empty.", hint="Send at least one token.")
@@ -415,4 +354,4 @@ class Engine:
             raise Problem(
                 "The prompt holds a token that the model does not know.", hint="Encode it with its tokenizer."
             )
-        return Request(prompt, sampling, version, stream, room, self._ends, self._decode_text, live)
+        return Request(prompt, sampling, version, stream, room, self._ends, self._decode_text, live, person, deadline)

@@ -6,8 +6,9 @@ import random
 from collections.abc import Set
 
 from lm.lora import Version
+from lm.prefix import Prefix
 from lm.settings import Sampling
-from lm.stream import Completion, Delta, FinishReason, Stream
+from lm.stream import Completion, Delta, FinishReason, Likeliest, Stream
 from lm.writer import Decode, Writer
 
 
@@ -16,18 +17,24 @@ class Request:
 
     def __init__(
         self, prompt: list[int], sampling: Sampling, version: Version, stream: Stream, room: int, ends: Set[int],
-        decode: Decode, live: bool,
+        decode: Decode, live: bool, person: str = "", deadline: float | None = None,
     ) -> None:  # fmt: skip
-        """`room`: tokens the slot has left for the answer; `live`: somebody reads the pieces as they come."""
+        """`room`: tokens the slot has left for the answer; `live`: somebody reads the pieces as they come; `deadline`:
+        the time.monotonic() by which it must be over.
+        """
+        self.person, self.deadline, self.live = person, deadline, live
+        self.prefix: Prefix | None = None  # what its slot began with
+        self.cached = 0  # tokens of the prompt that came from there
         self.prompt, self.sampling, self.version, self.stream = prompt, sampling, version, stream
         self.filled = 0  # tokens of prompt and answer whose keys and values the slot holds
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
         self.sampling_logprobs: list[float] = []
+        self.top_logprobs: list[Likeliest] = []
         self._limit = min(sampling.max_tokens, room)
         self._ends = frozenset() if sampling.ignore_eos else ends
         self._draws = random.Random(sampling.seed)
-        self._decode, self._live = decode, live
+        self._decode = decode
         # Text that nobody reads yet is spelled once, at the end, unless a stop text must be watched for.
         self._writer = Writer(decode, sampling.stop) if live or sampling.stop else None
 
@@ -35,9 +42,11 @@ class Request:
         """The next random number of this request, in [0, 1)."""
         return self._draws.random()
 
-    def accept(self, token: int, logprob: float, sampling_logprob: float) -> bool:
+    def accept(self, token: int, logprob: float, sampling_logprob: float, likeliest: Likeliest | None = None) -> bool:
         """Add a drawn token; True when the request is over."""
         self.token_ids.append(token)
+        told = [likeliest] if likeliest is not None else []
+        self.top_logprobs += told
         self.logprobs.append(logprob)
         self.sampling_logprobs.append(sampling_logprob)
         reason: FinishReason | None = None
@@ -54,8 +63,8 @@ class Request:
             text += writer.finish()
             if writer.stopped:  # the stop text may show only once no token can change the last characters
                 reason = "stop"
-        if self._live:
-            self.stream.push(Delta(text, [token], [logprob]))
+        if self.live:
+            self.stream.push(Delta(text, [token], [logprob], told))
         if reason is None:
             return False
         self.close(reason)
@@ -71,4 +80,14 @@ class Request:
             if spelled and spelled[-1] in self._ends:
                 spelled = spelled[:-1]
             text = self._decode(spelled)
-        self.stream.finish(Completion(self.token_ids, self.logprobs, self.sampling_logprobs, text, reason))
+        self.stream.finish(
+            Completion(
+                self.token_ids,
+                self.logprobs,
+                self.sampling_logprobs,
+                text,
+                reason,
+                top_logprobs=self.top_logprobs,
+                cached_tokens=self.cached,
+            )
+        )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from problems import Problem
 
+MOST_TOLD = 20  # as OpenAI's API has it
+
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -14,14 +16,17 @@ class EngineSettings:
 
     slots: int = 32  # requests that generate at the same time
     context: int = 1024  # tokens a request may hold, prompt and answer together; capped by the model
-    queue: int = 256  # requests that may wait for a slot before new ones are refused
+    queue: int = 512  # requests that may wait for a slot; one person may fill half of the places still free
     prefill: int = 512  # prompt tokens read in one step, so that a long prompt never stalls the running streams
+    prefix_cache: int = 256  # megabytes for what was read before: a conversation's next turn reads only what is new
+    deadline: float = 0.0  # seconds a request may take, its wait included; 0: no limit
     threads: int = 0  # CPU threads of torch; 0 leaves torch's choice
 
     def __post_init__(self) -> None:
-        for name, least in (("slots", 1), ("context", 2), ("queue", 1), ("prefill", 1), ("threads", 0)):
-            if getattr(self, name) < least:
-                raise Problem(f"The engine's {name} is {getattr(self, name)}.", hint=f"Give at least {least}.")
+        least = {"slots": 1, "context": 2, "queue": 1, "prefill": 1, "prefix_cache": 0, "deadline": 0, "threads": 0}
+        for name, lowest in least.items():
+            if not getattr(self, name) >= lowest:
+                raise Problem(f"The engine's {name} is {getattr(self, name)}.", hint=f"Give at least {lowest}.")
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,13 @@ class Sampling:
     temperature: float = 0.8  # 0 takes the likeliest token each time
     top_p: float = 1.0  # keep the smallest set of tokens whose probabilities sum to this; 1 keeps all
     top_k: int = 0  # keep this many likeliest tokens; 0 keeps all
+    min_p: float = 0.0  # keep tokens at least this share as probable as the likeliest; 0 keeps all
+    repetition_penalty: float = 1.0  # above 1: what stands in the prompt or the answer already becomes less probable
     max_tokens: int = 256  # the answer's longest length
     stop: tuple[str, ...] = ()  # the answer ends before the first of these texts
     seed: int | None = None  # same seed, same prompt, same version: same answer; None draws afresh
     ignore_eos: bool = False  # go on after the model's end token (for measurements of speed)
+    top_logprobs: int = 0  # likeliest tokens told at each position, with their log-probabilities
 
     def __post_init__(self) -> None:
         def refuse(name: str, allowed: str) -> None:
@@ -46,6 +54,12 @@ class Sampling:
             refuse("top_p", "a number above 0 and up to 1")
         if self.top_k < 0:
             refuse("top_k", "a whole number from 0 up")
+        if not 0 <= self.min_p <= 1:
+            refuse("min_p", "a number from 0 to 1")
+        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+            refuse("repetition_penalty", "a number above 0")
+        if not 0 <= self.top_logprobs <= MOST_TOLD:
+            refuse("top_logprobs", f"a whole number from 0 to {MOST_TOLD}")
         if self.max_tokens < 1:
             refuse("max_tokens", "a whole number from 1 up")
         if any(not text for text in self.stop):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "deadline"]
+Likeliest = list[tuple[int, float]]  # token ids and log-probabilities, the likeliest first
 
 
 @dataclass
@@ -18,6 +19,7 @@ class Delta:
     text: str
     token_ids: list[int]
     logprobs: list[float]
+    top_logprobs: list[Likeliest] = field(default_factory=list)
 
 
 @dataclass
@@ -26,7 +28,8 @@ class Completion:
 
     `token_ids` holds the end token where one was drawn, and the tokens of a stop text; `text` holds neither.
     `logprobs` are the model's own, log softmax(logits); `sampling_logprobs` are log softmax(logits / temperature),
-    before top-k and top-p.
+    before top-k, top-p and min-p. `top_logprobs` holds the model's likeliest tokens at each position, where the request
+    asked for them; `cached_tokens` of the prompt had been read before.
     """
 
     token_ids: list[int]
@@ -34,6 +37,8 @@ class Completion:
     sampling_logprobs: list[float]
     text: str
     finish_reason: FinishReason
+    top_logprobs: list[Likeliest] = field(default_factory=list)
+    cached_tokens: int = 0
 
 
 class Stream:
@@ -142,6 +147,7 @@ class Stream:
             "".join(delta.text for delta in pending),
             [token for delta in pending for token in delta.token_ids],
             [logprob for delta in pending for logprob in delta.logprobs],
+            [likeliest for delta in pending for likeliest in delta.top_logprobs],
         )
 
     def _wake(self) -> None:

@@ -60,3 +60,21 @@ def test_what_is_not_written_is_zero() -> None:
     cache.clear(1)
     keys, _ = write(cache, 0, [0, 7], 1, seed=2)
     assert not keys[1, :, :7].any()
+
+
+def test_a_slot_begins_with_what_another_held() -> None:
+    cache = SlotCache(layers=2, slots=4, context=512)
+    write(cache, 0, [0], 5, seed=1)
+    kept = cache.read(0, 4)
+    write(cache, 0, [0], 5, seed=2)
+    cache.write(2, *kept)
+    keys, values = write(cache, 2, [4], 1, seed=3)
+    torch.testing.assert_close(keys[0, :, :4], states(1, 5, 1)[0, :, :4] + 1)
+    torch.testing.assert_close(values, -keys)
+
+
+def test_kept_in_another_number_format() -> None:
+    cache = SlotCache(layers=2, slots=2, context=512, dtype=torch.float64)
+    keys, _ = write(cache, 0, [0], 3, seed=1)
+    assert keys.dtype == torch.float64
+    torch.testing.assert_close(keys[0].float(), states(1, 3, 1)[0] + 1)

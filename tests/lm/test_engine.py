@@ -9,14 +9,17 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from lm.adapters import WEIGHTS, Adapter, read_adapter, write_adapter
-from lm.engine import Engine, QueueFull
+from lm.engine import Engine
+from lm.line import Late, QueueFull
 from lm.loading import Base
 from lm.settings import EngineSettings, Sampling
 from problems import Problem
@@ -219,14 +222,120 @@ def test_prompts_that_cannot_be_answered(engine: Engine) -> None:
 
 
 def test_a_full_queue(tiny_base: Base) -> None:
-    engine = Engine(tiny_base, EngineSettings(slots=1, queue=2))
+    engine = Engine(tiny_base, EngineSettings(slots=1, queue=4))
     streams = [engine.submit(PROMPTS[0], GREEDY) for _ in range(2)]
-    with pytest.raises(QueueFull, match="2 requests wait"):
+    with pytest.raises(QueueFull, match="2 of your requests and 2 in all wait") as refused:
         engine.submit(PROMPTS[0], GREEDY)
+    assert refused.value.wait >= 1
+    streams.append(engine.submit(PROMPTS[0], GREEDY, person="somebody else"))
     engine.step()  # one takes the slot
     streams.append(engine.submit(PROMPTS[0], GREEDY))
     drain(engine)
     assert len({tuple(stream.completion.token_ids) for stream in streams}) == 1
+
+
+def test_people_take_turns(tiny_base: Base) -> None:
+    engine = Engine(tiny_base, EngineSettings(slots=1))
+    many = [engine.submit(prompt, GREEDY, person="many") for prompt in PROMPTS[:4]]
+    one = engine.submit(PROMPTS[4], GREEDY, person="one")
+    while not one.done:
+        engine.step()
+    assert [stream.done for stream in many] == [True, False, False, False]
+    drain(engine)
+
+
+def test_late_requests_end(tiny_base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 100.0
+    monkeypatch.setattr("lm.engine.time", SimpleNamespace(monotonic=lambda: clock))
+    engine = Engine(tiny_base, EngineSettings(slots=1, deadline=60))
+    running = engine.submit(PROMPTS[0], GREEDY, deadline=2)
+    engine.step()
+    waiting = engine.submit(PROMPTS[1], GREEDY, deadline=1)
+    patient = engine.submit(PROMPTS[2], GREEDY, deadline=1000)
+    engine.step()
+    clock += 3
+    engine.step()
+    clock += 50
+    drain(engine)
+    assert running.completion.finish_reason == "deadline"
+    assert 1 <= len(running.completion.token_ids) < 12
+    with pytest.raises(Late, match="before its turn"):
+        _ = waiting.completion
+    assert patient.completion.finish_reason == "length"
+    assert engine.figures().ended == {"deadline": 1, "failed": 1, "length": 1}
+
+
+def test_a_conversation_goes_on_where_it_was_read_before(tiny_base: Base, make_adapter: MakeAdapter) -> None:
+    engine = Engine(tiny_base, EngineSettings(slots=4))
+    engine.install("1", make_adapter(seed=1))
+    first = engine.submit(PROMPTS[3], GREEDY, person="ann")
+    drain(engine)
+    answered = PROMPTS[3] + first.completion.token_ids
+    later = [*answered, 9, 8, 7]
+    streams = [
+        engine.submit(later, GREEDY, person="ann"),
+        engine.submit(later, GREEDY, person="bob"),
+        engine.submit(later, GREEDY, "1", person="ann"),
+        engine.submit(PROMPTS[3][:30] + [4] * 20, GREEDY, person="ann"),
+        engine.submit(PROMPTS[3], GREEDY, person="ann"),
+    ]
+    drain(engine)
+    cached = [stream.completion.cached_tokens for stream in streams]
+    assert cached == [len(answered) - 1, 0, 0, 30, len(PROMPTS[3]) - 1], "by version and by person; never all of it"
+    fresh = Engine(tiny_base, EngineSettings(slots=4, prefix_cache=0))
+    fresh.install("1", make_adapter(seed=1))
+    for stream, prompt in zip(streams, (later, later, later, PROMPTS[3][:30] + [4] * 20, PROMPTS[3]), strict=True):
+        again = fresh.generate([prompt], GREEDY, stream.version)[0]
+        assert again.token_ids == stream.completion.token_ids
+        assert again.logprobs == pytest.approx(stream.completion.logprobs, abs=1e-4)
+    assert engine.figures().cached_tokens == sum(cached)
+    assert fresh.figures().cached_tokens == 0
+
+
+def test_what_a_removed_version_read_is_given_up(engine: Engine, make_adapter: MakeAdapter) -> None:
+    engine.install("1", make_adapter(seed=1))
+    engine.submit(PROMPTS[3], GREEDY, "1")
+    drain(engine)
+    held = engine.figures().cache_bytes
+    engine.install("1", make_adapter(seed=2))
+    stream = engine.submit(PROMPTS[3], GREEDY, "1")
+    drain(engine)
+    assert stream.completion.cached_tokens == 0
+    engine.remove("1")
+    engine.step()
+    assert engine.figures().cache_bytes < held
+
+
+def test_the_likeliest_tokens_are_told_to_whoever_asks(tiny_base: Base, engine: Engine) -> None:
+    asked = engine.submit(PROMPTS[4], replace(GREEDY, top_logprobs=5))
+    other = engine.submit(PROMPTS[5], GREEDY)
+    pieces = []
+    drain(engine)
+    pieces = list(asked)
+    done = asked.completion
+    assert [likely for piece in pieces for likely in piece.top_logprobs] == done.top_logprobs
+    logits = tiny_base.model(torch.tensor([PROMPTS[4] + done.token_ids])).logits[0, len(PROMPTS[4]) - 1 : -1]
+    expected = logits.log_softmax(-1).topk(5)
+    assert [[token for token, _ in likely] for likely in done.top_logprobs] == expected.indices.tolist()
+    told = torch.tensor([[value for _, value in likely] for likely in done.top_logprobs])
+    torch.testing.assert_close(told, expected.values, atol=1e-4, rtol=0)
+    assert other.completion.top_logprobs == []
+
+
+def test_a_repetition_penalty_counts_prompt_and_answer(tiny_base: Base, engine: Engine) -> None:
+    penalty = 1.7
+    rows = [replace(GREEDY, repetition_penalty=penalty), GREEDY, replace(GREEDY, repetition_penalty=penalty)]
+    done = engine.generate(PROMPTS[3:6], rows)
+    for prompt, sampling, completion in zip(PROMPTS[3:6], rows, done, strict=True):
+        ids = list(prompt)
+        for token in completion.token_ids:
+            logits = tiny_base.model(torch.tensor([ids])).logits[0, -1]
+            if sampling.repetition_penalty != 1:
+                seen = torch.tensor(sorted(set(ids)))
+                logits[seen] = torch.where(logits[seen] > 0, logits[seen] / penalty, logits[seen] * penalty)
+            assert token == int(logits.argmax())
+            ids.append(token)
+    assert done[0].token_ids != engine.generate(PROMPTS[3:4], GREEDY)[0].token_ids
 
 
 def test_a_stream_keeps_the_version_it_began_with(engine: Engine, make_adapter: MakeAdapter) -> None:
@@ -329,7 +438,7 @@ def test_cancelling_frees_the_slot_at_the_next_step(tiny_base: Base) -> None:
 def test_an_error_fails_its_own_request_alone(tiny_base: Base, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     streams = [engine.submit(prompt, GREEDY) for prompt in PROMPTS[:3]]
     engine.step()
-    struck = engine._rows[1]
+    struck = engine._slots.rows[1]
 
     def fail(*_: object) -> bool:
         raise ArithmeticError("one request broke")
@@ -345,16 +454,16 @@ def test_an_error_fails_its_own_request_alone(tiny_base: Base, engine: Engine, m
 def test_an_error_in_the_model_fails_the_batch_and_the_engine_goes_on(
     tiny_base: Base, running: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = running._model.forward
+    forward = running._slots._model.forward
 
     def fail(*args: object, **kwargs: object) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(running._model, "forward", fail)
+    monkeypatch.setattr(running._slots._model, "forward", fail)
     stream = running.submit(PROMPTS[3], GREEDY)
     with pytest.raises(MemoryError, match="no room"):
         list(stream)
-    monkeypatch.setattr(running._model, "forward", forward)
+    monkeypatch.setattr(running._slots._model, "forward", forward)
     completion = running.generate([PROMPTS[3]], GREEDY)[0]
     assert completion.token_ids == greedy_alone(tiny_base.model, PROMPTS[3], 12)
 
@@ -417,7 +526,7 @@ def test_prompts_in_bulk_leave_room_for_streams(running: Engine) -> None:
 
     worker = threading.Thread(target=bulk)
     worker.start()
-    until(lambda: len(running._rows) == 3)
+    until(lambda: len(running._slots.rows) == 3)
     list(running.submit(PROMPTS[1], GREEDY))
     assert not done.is_set(), "the stream did not wait for the bulk"
     worker.join()
@@ -492,6 +601,6 @@ def test_closing_drains_and_then_refuses(tiny_base: Base) -> None:
 
 def test_a_long_context_costs_no_memory_until_it_is_used(engine: Engine) -> None:
     engine.generate([PROMPTS[0]], GREEDY)
-    small = engine._cache.bytes
+    small = engine._slots._cache.bytes
     engine.generate([PROMPTS[6]] * 4, GREEDY)
-    assert engine._cache.bytes == 8 * small
+    assert engine._slots._cache.bytes == 8 * small

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm.sampler import SamplingPlan, draw
+from lm.sampler import SamplingPlan, draw, likeliest
 from lm.settings import Sampling
 
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ def random_logits(rows: int, vocabulary: int, seed: int = 0, scale: float = 2.0)
 
 
 def by_full_sort(logits: Tensor, sampling: Sampling) -> Tensor:
-    """The distribution of one row, after the definitions: temperature, top-k, then top-p on what is left."""
+    """The distribution of one row, after the definitions: temperature, top-k, then top-p on what is left, min-p."""
     probabilities = (logits / sampling.temperature).double().softmax(-1)
     order = probabilities.argsort(descending=True)
     if sampling.top_k:
@@ -30,6 +30,7 @@ def by_full_sort(logits: Tensor, sampling: Sampling) -> Tensor:
         probabilities /= probabilities.sum()
     before = probabilities[order].cumsum(-1) - probabilities[order]
     probabilities[order[before >= sampling.top_p]] = 0
+    probabilities[probabilities < sampling.min_p * probabilities.max()] = 0
     return probabilities / probabilities.sum()
 
 
@@ -41,6 +42,9 @@ def by_full_sort(logits: Tensor, sampling: Sampling) -> Tensor:
         Sampling(temperature=1.5, top_k=5),
         Sampling(temperature=1.0, top_p=0.6),
         Sampling(temperature=0.8, top_k=9, top_p=0.8),
+        Sampling(temperature=1.0, min_p=0.1),
+        Sampling(temperature=4.0, min_p=0.05),  # reaches past the likeliest few, too
+        Sampling(temperature=1.2, top_k=30, top_p=0.9, min_p=0.05),
         Sampling(temperature=3.0, top_p=0.97),  # reaches past the likeliest few: the whole vocabulary is sorted
     ],
 )
@@ -109,3 +113,35 @@ def test_the_largest_uniform_number_still_draws_a_possible_token() -> None:
 def test_top_k_beyond_the_vocabulary() -> None:
     tokens, _, _ = draw(random_logits(1, 4), SamplingPlan([Sampling(top_k=10)], CPU), uniforms(1))
     assert 0 <= tokens.item() < 4
+
+
+def test_a_repetition_penalty_in_mixed_company() -> None:
+    logits = random_logits(3, 40)
+    said = [[1, 2, 3], [5], [7, 8]]
+    rows = [
+        Sampling(temperature=0.5, repetition_penalty=1.5),
+        Sampling(temperature=0.5),
+        Sampling(temperature=0, repetition_penalty=4.0),
+    ]
+    plan = SamplingPlan(rows, CPU, said=lambda row: said[row], vocabulary=40)
+    tokens, logprobs, sampling_logprobs = draw(logits, plan, uniforms(3))
+    for row, sampling in enumerate(rows):
+        changed = logits[row].clone()
+        if sampling.repetition_penalty != 1:
+            for token in said[row]:
+                by = sampling.repetition_penalty
+                changed[token] = changed[token] / by if changed[token] > 0 else changed[token] * by
+        warm = (changed / (sampling.temperature or 1.0)).log_softmax(-1)
+        torch.testing.assert_close(sampling_logprobs[row], warm[tokens[row]])
+        torch.testing.assert_close(logprobs[row], logits[row].log_softmax(-1)[tokens[row]], msg="the model's own")
+    assert plan.said[0, tokens[0]]
+    assert plan.said[1, tokens[2]], "what is drawn counts from now on"
+
+
+def test_the_likeliest() -> None:
+    logits = random_logits(2, 30)
+    tokens, logprobs = likeliest(logits, 4)
+    expected = logits.log_softmax(-1).topk(4)
+    assert tokens.tolist() == expected.indices.tolist()
+    torch.testing.assert_close(logprobs, expected.values)
+    assert likeliest(logits, 99)[0].shape == (2, 30)

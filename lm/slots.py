@@ -1,0 +1,233 @@
+"""The running batch: requests side by side, a slot each, read and answered a step at a time.
+
+Slots stay gapless: [0, ready) generate, [ready, len(rows)) still read their prompts; when a row leaves, the last one
+moves into its place. Used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from lm.attention import widen
+from lm.cache import SlotCache
+from lm.likelihood import Batch, log_likelihood
+from lm.loading import Base
+from lm.lora import AdapterBank, Version
+from lm.prefix import Prefix, PrefixCache
+from lm.request import Request
+from lm.sampler import SamplingPlan, draw, likeliest
+from lm.settings import EngineSettings
+from lm.stream import Likeliest
+from lm.twin import check_twin, pick_positions, twin
+from problems import Problem
+
+
+class Slots:
+    """Rows of a batch over a twin of the base's modules.
+
+    Args:
+        context: tokens that a slot holds at most.
+
+    Raises:
+        Problem: the model's kind cannot run in slots.
+    """
+
+    def __init__(self, base: Base, settings: EngineSettings, context: int) -> None:
+        self.rows: list[Request] = []
+        self.ready = 0
+        self.prompt_tokens = self.cached_tokens = self.generated_tokens = 0
+        self._device, self._piece = base.device, settings.prefill
+        self._model = twin(base.model)
+        self._head = pick_positions(self._model)
+        self.bank = AdapterBank(self._model)
+        layers, kept = base.model.config.num_hidden_layers, widen(self._model)
+        self._cache = SlotCache(layers, slots=2, context=16, dtype=kept)
+        with torch.inference_mode():
+            check_twin(base.model, self._forward)
+        self._cache = SlotCache(layers, settings.slots, context, dtype=kept)
+        self._prefixes = PrefixCache(settings.prefix_cache * 2**20)
+        self._vocabulary = int(base.model.config.vocab_size)
+        self._living: Collection[Version] = ()
+        self._plan: SamplingPlan | None = None
+        self._rearranged = False
+
+    @property
+    def bytes(self) -> int:
+        """Memory of keys and values, those of earlier requests included."""
+        return self._cache.bytes + self._prefixes.bytes
+
+    def seat(self, request: Request) -> None:
+        """Give a request the next slot, begun with what was read of its prompt before."""
+        self.rows.append(request)
+        self._rearranged = True
+        found = self._prefixes.find(request.version, request.person, request.prompt) if request.live else None
+        if found is not None:
+            prefix, shared = found
+            self._cache.write(len(self.rows) - 1, prefix.keys[:, :shared], prefix.values[:, :shared])
+            request.filled = request.cached = shared
+            request.prefix = prefix if shared == len(prefix.tokens) else None
+        self.prompt_tokens += len(request.prompt)
+        self.cached_tokens += request.cached
+
+    def next_to_read(self) -> list[Request]:
+        """Rows whose prompts are read in this step: one piece of a long one, or several whole ones side by side."""
+        reading = self.rows[self.ready :]
+        longest = 0
+        for count, request in enumerate(reading):
+            longest = max(longest, len(request.prompt) - request.filled)
+            if longest * (count + 1) > self._piece:
+                return reading[: max(count, 1)]
+        return reading
+
+    def read(self) -> None:
+        """Read prompts, and draw the first token of those that are read to their end."""
+        rows = self.next_to_read()
+        if not rows:
+            return
+        self._arrange()
+        pieces = [request.prompt[request.filled : request.filled + self._piece] for request in rows]
+        width = max(map(len, pieces))
+        tokens = torch.tensor([piece + [0] * (width - len(piece)) for piece in pieces], device=self._device)
+        # Padding stands behind each piece: its keys are overwritten before any later token can see them.
+        logits = self._forward(
+            self.ready, tokens, [request.filled for request in rows], picks=[len(piece) - 1 for piece in pieces]
+        )
+        for request, piece in zip(rows, pieces, strict=True):
+            request.filled += len(piece)
+        if rows[0].filled == len(rows[0].prompt):  # all of them: only a piece read alone can be unfinished
+            self.ready += len(rows)
+            self._rearranged = True
+            self._draw(rows, logits, self._planned(rows))
+
+    def advance(self) -> None:
+        """Draw the next token of every row that is past its prompt."""
+        self._arrange()
+        rows = self.rows[: self.ready]
+        if not rows or self._plan is None:
+            return
+        tokens = torch.tensor([request.token_ids[-1:] for request in rows], device=self._device)
+        logits = self._forward(0, tokens, [request.filled for request in rows])
+        for request in rows:
+            request.filled += 1
+        self._draw(rows, logits, self._plan)
+
+    def leave(self, leaving: Iterable[Request]) -> None:
+        """Free the slots of `leaving`, those that have one, keeping the rows gapless."""
+        for request in leaving:
+            if request not in self.rows:
+                continue
+            row = self.rows.index(request)
+            self.generated_tokens += len(request.token_ids)
+            if request.stream.failed:
+                self._cache.clear(row)
+            elif request.live and request.filled:
+                self._remember(request, row)
+            if row < self.ready:
+                self.ready -= 1
+                self._move(self.ready, row)
+                row = self.ready
+            self._move(len(self.rows) - 1, row)
+            self.rows.pop()
+            self._rearranged = True
+        if self._rearranged and not self.rows:
+            self._arrange()  # hold no adapter while idle
+
+    def keep(self, versions: Collection[Version]) -> None:
+        """Give up what was read by any other version, now and when its last request leaves."""
+        self._living = versions
+        self._prefixes.keep(versions)
+
+    def likelihood(self, batch: Batch, version: Version) -> list[float]:
+        """Log-likelihood of the batch's completions, in nats, while no other row runs."""
+        count = len(batch.rows)
+        self.bank.activate([version] * count)
+        self.bank.select(0, count)
+        self._head.positions = None
+        self._rearranged = True
+        values: list[float] = log_likelihood(self._model, batch).tolist()
+        return values
+
+    def _remember(self, request: Request, row: int) -> None:
+        if self._prefixes.limit and request.version in self._living:
+            tokens = (request.prompt + request.token_ids)[: request.filled]
+            kept = Prefix((request.version, request.person), tokens, *self._cache.read(row, request.filled))
+            self._prefixes.add(kept, replaces=request.prefix)
+
+    def _arrange(self) -> None:
+        """Tell the modules and the sampler who sits where."""
+        if self._rearranged:
+            self.bank.activate([request.version for request in self.rows])
+            self._plan = self._planned(self.rows[: self.ready])
+            self._rearranged = False
+
+    def _planned(self, rows: Sequence[Request]) -> SamplingPlan:
+        return SamplingPlan(
+            [request.sampling for request in rows],
+            self._device,
+            said=lambda row: rows[row].prompt + rows[row].token_ids,
+            vocabulary=self._vocabulary,
+        )
+
+    def _forward(self, first: int, tokens: Tensor, filled: list[int], picks: list[int] | None = None) -> Tensor:
+        """Logits [rows, vocabulary] after `tokens` [rows, width], which continue the slots from `first` on.
+
+        `filled`: tokens each slot holds already; `picks`: index of each row's last real token, None for the only one.
+        """
+        count, width = tokens.shape
+        starts = torch.tensor(filled, device=self._device)[:, None]
+        positions = starts if width == 1 else starts + torch.arange(width, device=self._device)
+        longest = max(filled) + width
+        hidden = torch.arange(longest, device=self._device) > positions[:, :, None]
+        # Additive in place of boolean: attention on a CPU would convert a boolean one again in every layer.
+        mask = torch.zeros(hidden.shape, dtype=self._cache.dtype or self._model.dtype, device=self._device)
+        mask = mask.masked_fill_(hidden, -torch.inf)[:, None]
+        self._cache.open(first, first + count, positions, longest)
+        self.bank.select(first, first + count)
+        self._head.positions = None if picks is None else torch.tensor(picks, device=self._device)
+        logits: Tensor = self._model(
+            input_ids=tokens,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=self._cache,
+            use_cache=True,
+        ).logits
+        return logits[:, -1].float()
+
+    def _draw(self, rows: list[Request], logits: Tensor, plan: SamplingPlan) -> None:
+        uniforms = torch.tensor([request.uniform() for request in rows], device=self._device)
+        drawn = draw(logits, plan, uniforms)
+        told = _told(rows, logits, plan.told)
+        ended = []
+        for request, likely, token, logprob, sampling_logprob in zip(
+            rows, told, *(part.tolist() for part in drawn), strict=True
+        ):
+            try:
+                if logprob != logprob:
+                    raise Problem("The model computed NaN for this request.", hint="Roll back to an earlier version.")
+                if request.accept(token, logprob, sampling_logprob, likely):
+                    ended.append(request)
+            except Exception as error:  # this row's alone: the others go on
+                request.stream.fail(error)
+                ended.append(request)
+        self.leave(ended)
+
+    def _move(self, source: int, target: int) -> None:
+        if source != target:
+            self._cache.move(source, target, self.rows[source].filled)
+            self.rows[target] = self.rows[source]
+
+
+def _told(rows: Sequence[Request], logits: Tensor, most: int) -> Sequence[Likeliest | None]:
+    """The likeliest tokens of each row that asked for them."""
+    if not most:
+        return [None] * len(rows)
+    tokens, logprobs = (part.tolist() for part in likeliest(logits, most))
+    return [
+        list(zip(tokens[row], logprobs[row], strict=True))[: request.sampling.top_logprobs]
+        if request.sampling.top_logprobs
+        else None
+        for row, request in enumerate(rows)
+    ]
