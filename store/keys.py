@@ -1,12 +1,12 @@
 """API keys: made, found by what a caller sends, revoked. The store holds no secret, only hashes of secrets.
 
-A key is 256 random bits, so its SHA-256 is as hard to turn back as the key is to guess: a slow hash with a salt protects
-words that people choose, and would here only make every request slow. A key is found by its hash, through an index; no
-secret is compared character by character, so there is no time to measure.
+A key is 256 random bits, so its SHA-256 is as hard to turn back as the key is to guess: a slow hash with a salt
+protects words that people choose, and would here only make every request slow. A key is found by its hash, through an
+index; no secret is compared character by character, so there is no time to measure.
 
-From a key follows its page token (an HMAC), which a browser keeps in its place: whoever reads the token does not have the
-key, the token opens the page alone, and it ends with the key. It cannot be made from the key's hash, so a copy of the
-store opens nothing.
+From a key follows its page token (an HMAC), which a browser keeps in its place: whoever reads the token does not have
+the key, the token opens the page alone, and it ends with the key. It cannot be made from the key's hash, so a copy of
+the store opens nothing.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ SHOWN = 9  # characters of a key that are kept to recognise it by: the mark and 
 NOTED = timedelta(hours=1)  # a use is written down at most this often, so that reading stays reading
 
 
+def digest_of(secret: str) -> str:
+    """What the store keeps of a key or a page token: 64 hexadecimal digits."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def add_key(
     session: Session, name: str, scopes: Iterable[str] = ("chat", "rate"), person_id: str | None = None
 ) -> tuple[Key, str]:
@@ -57,8 +62,8 @@ def add_key(
         raise Problem(f"{person_id} was erased.", hint="Whoever comes back is somebody new.")
     secret = MARK + secrets.token_urlsafe(32)
     key = Key(
-        digest=_digest(secret),
-        page_digest=_digest(page_token(secret)),
+        digest=digest_of(secret),
+        page_digest=digest_of(page_token(secret)),
         prefix=secret[:SHOWN],
         name=name,
         scopes=[each for each in SCOPES if each in asked],
@@ -78,12 +83,12 @@ def find_key(session: Session, secret: str) -> Key | None:
     """The key with this secret; None if there is none, or if it is revoked."""
     if not SHAPE.fullmatch(secret):
         return None
-    return session.scalar(select(Key).where(Key.digest == _digest(secret), Key.revoked.is_(None)))
+    return session.scalar(select(Key).where(Key.digest == digest_of(secret), Key.revoked.is_(None)))
 
 
 def find_page_key(session: Session, token: str) -> Key | None:
     """The key that this page token was made of; None if there is none, or if it is revoked."""
-    return session.scalar(select(Key).where(Key.page_digest == _digest(token), Key.revoked.is_(None)))
+    return session.scalar(select(Key).where(Key.page_digest == digest_of(token), Key.revoked.is_(None)))
 
 
 def list_keys(session: Session) -> list[Key]:
@@ -120,7 +125,3 @@ def note_use(session: Session, key_id: str) -> None:
     at = now()
     stale = or_(Key.last_used.is_(None), Key.last_used <= at - NOTED)
     session.execute(update(Key).where(Key.id == key_id, stale).values(last_used=at))
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -114,8 +114,8 @@ def erase(store: Store, person_id: str) -> Erasure:
 
     Thumbs, scores and verdicts of others stay, on answers that have no text any more, so they count for nothing; their
     comments, tags and corrections on those answers go, since they may quote. An unfinished update that learned from the
-    person ends as failed. Their keys are revoked and lose their names. The database is compacted, so that no byte of the words is left in its file; copies that
-    stand elsewhere (backups, exports) are out of reach.
+    person ends as failed. Their keys are revoked and lose their names. The database is compacted, so that no byte of
+    the words is left in its file; copies that stand elsewhere (backups, exports) are out of reach.
 
     Raises:
         Problem: there is no such person, or an update is running.
