@@ -23,7 +23,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from problems import Problem
-from store.checks import check_choice, check_short, known
+from store.checks import UnknownId, check_choice, check_short, find, known
 from store.schema import Key, Person, now
 
 Scope = Literal["chat", "rate", "operate"]
@@ -103,7 +103,9 @@ def keys_of(session: Session, person_id: str) -> list[Key]:
 
 def revoke_key(session: Session, key_id: str) -> Key:
     """End a key; one that was revoked before keeps that time. Raises `UnknownId` when there is no such key."""
-    key = known(session, Key, key_id, "key")
+    key = find(session, Key, key_id)
+    if key is None:
+        raise UnknownId(f"There is no key {key_id}.", hint="List them with `ratchet key list`.")
     key.revoked = key.revoked or now()
     return key
 

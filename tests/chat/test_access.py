@@ -15,9 +15,12 @@ from chat.app import build_app
 from chat.keyring import REMEMBERED, Keyring
 from chat.people import COOKIE as PERSON_COOKIE
 from chat.people import HEADER, of_cookie
+from chat.personas import PERSONAS
+from chat.raters import simulate
 from chat.settings import ChatSettings
 from lm.engine import Engine
 from lm.loading import Base
+from problems import Problem
 from store.conversations import person
 from store.database import Store, open_store
 from store.group import Group
@@ -232,6 +235,13 @@ def test_ratings_are_counted_by_the_person_of_the_key(tiny_base: Base, tmp_path:
         with few.store.session(reading=True) as session:
             ann_id = person(session, None, "Ann").id
         assert [rate(ann), rate(ann, user="Ann"), rate(ann, user=ann_id), rate(bo)] == [200, 200, 429, 200]
+
+
+def test_simulated_people_bring_a_key(locked: Running) -> None:
+    secret = key(locked.store)[0]["Authorization"].split()[1]
+    assert simulate(locked.url, PERSONAS["terse"], 3, people=2, key=secret).ratings == 3
+    with pytest.raises(Problem, match="a key is needed here"):
+        simulate(locked.url, PERSONAS["terse"], 1)
 
 
 def test_the_stock_client_raises_what_it_should(locked: Running) -> None:
