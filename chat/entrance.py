@@ -23,11 +23,19 @@ DAYS = 30  # after which a browser asks for the key again
 TRIES = 10  # keys that one address may enter in a minute
 FIELDS = 10  # of a form, at most; there is one
 
+# In the colours of the page (chat/style.py), which cannot be asked for them before Gradio is imported.
 STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.6 system-ui, sans-serif; max-width: 24rem; margin: 20vh auto 0; padding: 0 1rem; }
-h1 { font-size: 1.4rem; } input, button { font: inherit; padding: .5rem .7rem; box-sizing: border-box; width: 100%; }
-button { margin-top: .6rem; } [role=alert] { color: #c62828; }
+:root { color-scheme: light dark; --paper: #fbfaf8; --ink: #22211f; --soft: #6f6c66; --line: #e4e1db; --accent: #2b6a5b;
+  --on-accent: #fff; --wrong: #a4322a; }
+@media (prefers-color-scheme: dark) { :root { --paper: #191918; --ink: #e9e7e2; --soft: #9b978f; --line: #34332f;
+  --accent: #7cc4ae; --on-accent: #10201b; --wrong: #f0938a; } }
+body { font: 16px/1.6 system-ui, sans-serif; background: var(--paper); color: var(--ink); max-width: 22rem;
+  margin: 22vh auto 0; padding: 0 1rem; }
+h1 { font-size: 1.4rem; } p { color: var(--soft); font-size: .9rem; } [role=alert] { color: var(--wrong); }
+input, button { font: inherit; color: inherit; box-sizing: border-box; width: 100%; padding: .55rem .8rem;
+  border: 1px solid var(--line); border-radius: 12px; background: transparent; margin-top: .4rem; }
+button { background: var(--accent); color: var(--on-accent); border: 0; margin-top: .7rem; cursor: pointer; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
 """
 
 
