@@ -19,12 +19,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a self-hosted chat tells nobody that it runs
 
-from commands import feedback, people, rewards, serving, updating
+from commands import feedback, keys, people, rewards, serving, updating
 from commands.frame import cli
 from console import Outcome, show
 from problems import Problem
 
-__all__ = ["cli", "feedback", "main", "people", "rewards", "serving", "updating"]
+__all__ = ["cli", "feedback", "keys", "main", "people", "rewards", "serving", "updating"]
 
 
 def main() -> None:

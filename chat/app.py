@@ -13,9 +13,12 @@ from fastapi.responses import HTMLResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from chat import errors
+from chat.access import Access
 from chat.completions import completions_router
+from chat.entrance import entrance_router
 from chat.feedback import feedback_router
 from chat.guard import Guard
+from chat.keyring import Keyring
 from chat.pace import Pace
 from chat.people import HEADER
 from chat.reference import reference_page
@@ -52,6 +55,7 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
         keep=settings.loaded_versions,
     )
     group = Group(store)
+    keyring = Keyring(store, group)
     service = Service(store, base, watcher, sampling, engine.context, Pace(settings.ratings_per_minute))
 
     @contextlib.asynccontextmanager
@@ -69,6 +73,7 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
     app = FastAPI(title=settings.title, version=_version(), lifespan=life, docs_url=None, redoc_url=None)
     app.state.service = service
     errors.install(app)
+    app.add_middleware(Access, keyring=keyring, settings=settings)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.allowed_origins),
@@ -78,6 +83,8 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
     app.add_middleware(Guard, settings=settings)
     app.include_router(completions_router(service))
     app.include_router(feedback_router(store, group, service.pace))
+    if settings.require_key:
+        app.include_router(entrance_router(keyring, settings.title))
 
     @app.get("/healthz", tags=["health"], summary="Alive, and the version that serves")
     async def healthz() -> dict[str, Any]:

@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from chat import people
+from chat.access import scope
 from chat.errors import explain
 from chat.history import weave
 from chat.service import Answer, Reply, Service, Turn
@@ -34,7 +35,7 @@ SIDES = ("left", "right")
 
 def completions_router(service: Service) -> APIRouter:
     """The routes, on this service."""
-    router = APIRouter(prefix="/v1", tags=["chat"])
+    router = APIRouter(prefix="/v1", tags=["chat"], dependencies=[Depends(scope("chat"))])
 
     @router.post("/chat/completions", summary="Answer a conversation")
     async def complete(body: ChatRequest, request: Request) -> Response:

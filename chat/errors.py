@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from chat.keyring import NotAllowed, WrongKey
 from chat.pace import TooFast
 from chat.service import TooLong
 from chat.watcher import UnknownModel
@@ -39,6 +40,11 @@ def explain(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
         case TooFast():
             body = error_body(_words(error), type="rate_limit_error", code="too_many_ratings")
             return 429, body, {"Retry-After": str(error.wait)}
+        case WrongKey():
+            body = error_body(_words(error), type="invalid_request_error", code="invalid_api_key")
+            return 401, body, {"WWW-Authenticate": "Bearer"}
+        case NotAllowed():
+            return 403, error_body(_words(error), type="permission_error", code=error.code), {}
         case UnknownModel():
             return (
                 404,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 
 from chat import people
+from chat.access import scope
 from chat.pace import Pace
 from chat.wire import Opinion
 from store.checks import known
@@ -20,7 +21,7 @@ from store.schema import Generation, Rating
 
 def feedback_router(store: Store, group: Group, pace: Pace) -> APIRouter:
     """The routes, on this store; ratings that arrive together are committed together."""
-    router = APIRouter(prefix="/v1", tags=["feedback"])
+    router = APIRouter(prefix="/v1", tags=["feedback"], dependencies=[Depends(scope("rate"))])
 
     @router.post("/feedback", summary="Rate a generation; rating again replaces one's earlier opinion")
     async def give(body: Opinion, request: Request) -> dict[str, Any]:

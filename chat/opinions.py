@@ -109,7 +109,7 @@ class Opinions:
     def _judge(self, verdict: str, history: list[Shown], request: gr.Request) -> Step:
         parts = self.parts
         with self.service.store.session() as session:
-            person = people.of_page(session, request)
+            person = people.of_page(session, request, "rate")
             self.service.pace.step(person.id)
             asked = own_message(session, person.id, last_id(history) or "")
             pair = pair_under(session, asked.id)
@@ -171,7 +171,7 @@ class Opinions:
         }
 
     def _subject(self, session: Session, message_id: str, request: gr.Request) -> tuple[Person, Generation]:
-        person = people.of_page(session, request)
+        person = people.of_page(session, request, "rate")
         message = own_message(session, person.id, message_id)
         generation = session.get(Generation, message.generation_id) if message.generation_id else None
         if generation is None:

@@ -72,6 +72,7 @@ def simulate(
     people: int = 8,
     pair_share: float = PAIR_SHARE,
     concurrency: int = 8,
+    key: str | None = None,
     progress: Callable[[int], None] | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> SimulationReport:
@@ -82,6 +83,7 @@ def simulate(
         people: number of different people who rate.
         pair_share: share of comparisons of two answers; the rest are thumbs on one.
         concurrency: people who wait for an answer at the same time.
+        key: an API key that speaks for nobody in particular, for a server that asks for one.
         progress: hears how many ratings are done.
         transport: another way to the server than the network, such as `httpx.ASGITransport`.
 
@@ -93,7 +95,7 @@ def simulate(
             "The simulation needs at least 1 rating, person and connection, and shares between 0 and 1.", status=2
         )
     tasks = plan(persona, ratings, noise, seed, people, pair_share)
-    asyncio.run(_rate_all(url, persona, tasks, concurrency, progress, transport))
+    asyncio.run(_rate_all(url, persona, tasks, concurrency, key, progress, transport))
     kinds: Counter[str] = Counter(task.kind for task in tasks)
     return SimulationReport(ratings, dict(kinds), persona.name, sum(task.flipped for task in tasks))
 
@@ -119,6 +121,7 @@ async def _rate_all(
     persona: Persona,
     tasks: list[Task],
     concurrency: int,
+    key: str | None,
     progress: Callable[[int], None] | None,
     transport: httpx.AsyncBaseTransport | None,
 ) -> None:
@@ -133,7 +136,8 @@ async def _rate_all(
             if progress is not None:
                 progress(done)
 
-    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, transport=transport) as client:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, transport=transport, headers=headers) as client:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(concurrency, len(tasks))):

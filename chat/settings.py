@@ -23,5 +23,6 @@ class ChatSettings:
     retry_seconds: float = 30.0  # how long a version that could not be loaded is left alone before another try
     loaded_versions: int = 4  # versions kept in memory beside the one that serves
     ratings_per_minute: int = 600  # most that one person may give; 0: no limit
+    require_key: bool = False  # whether API and page are for holders of a key alone: ratchet key add
     max_body: int = 2_000_000  # largest request accepted, bytes
     allowed_origins: tuple[str, ...] = ()  # other sites whose pages may use the API, e.g. "https://example.org"

@@ -96,6 +96,7 @@ def evaluate(
 @click.option("--ratings", type=int, help="How many ratings to give through the API.")
 @click.option("--judge", type=int, help="Compare this version with version 0 by the hidden preference instead.")
 @click.option("--url", help="The running chat [http://HOST:PORT of the settings].")
+@click.option("--key", help="An API key with the scopes chat and rate, where the running chat asks for one.")
 @click.option("--prompts", default=200, show_default=True, help="Held-out prompts of --judge.")
 @click.option("--noise", default=0.1, show_default=True, help="Share of ratings that are turned round.")
 @click.option("--seed", default=0, show_default=True)
@@ -107,6 +108,7 @@ def simulate(
     ratings: int | None,
     judge: int | None,
     url: str | None,
+    key: str | None,
     prompts: int,
     noise: float,
     seed: int,
@@ -122,7 +124,9 @@ def simulate(
 
         address = url or f"http://{settings.chat.host}:{settings.chat.port}"
         assert ratings is not None
-        done = rate(address, who, ratings, noise=noise, seed=seed, progress=lambda n: progress("ratings", n, ratings))
+        done = rate(
+            address, who, ratings, noise=noise, seed=seed, key=key, progress=lambda n: progress("ratings", n, ratings)
+        )
         return Outcome(asdict(done), f"{done.ratings} ratings by {done.persona}: {done.by_kind}")
     from chat.raters import judge as judge_version
 

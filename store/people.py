@@ -18,13 +18,14 @@ from problems import Problem
 from store.checks import known
 from store.database import Store
 from store.datasets import Frozen, redact
+from store.keys import keys_of, revoke_keys_of
 from store.schema import Conversation, Generation, Message, Person, Rating, TrainedOn, Version, now
 from store.updates import finish_update, unfinished, update_lock
 
 
 @dataclass(frozen=True)
 class Holdings:
-    """How much the store holds of a person, and which versions learned from it."""
+    """How much the store holds of a person, the ids of their keys in force, and which versions learned from them."""
 
     id: str
     name: str | None
@@ -34,6 +35,7 @@ class Holdings:
     messages: int
     generations: int
     ratings: dict[str, int]
+    keys: list[str]
     versions: list[int]
 
 
@@ -79,12 +81,16 @@ def holdings(session: Session, person_id: str) -> Holdings:
         messages=count(select(Message.id).where(_their_messages(person_id))),
         generations=count(select(Generation.id).where(_their_generations(person_id))),
         ratings={row[0]: row[1] for row in session.execute(kinds)},
+        keys=[key.id for key in keys_of(session, person_id) if key.revoked is None],
         versions=sorted(_trained_with(session, [person_id])),
     )
 
 
 def everything_of(session: Session, person_id: str) -> dict[str, Any]:
-    """All that the store holds of a person, as JSON: themselves, conversations, generations, ratings, versions."""
+    """All that the store holds of a person, as JSON: themselves, conversations, generations, ratings, keys, versions.
+
+    Of a key everything but the hashes, which would be of use to a thief alone.
+    """
     found = known(session, Person, person_id, "person")
     conversations = session.scalars(select(Conversation).where(Conversation.person_id == person_id))
     messages = session.scalars(select(Message).where(_their_messages(person_id)).order_by(Message.created, Message.id))
@@ -98,6 +104,7 @@ def everything_of(session: Session, person_id: str) -> dict[str, Any]:
         "messages": [_plain(each) for each in messages],
         "generations": [_plain(each) for each in generations],
         "ratings": [_plain(each) for each in ratings],
+        "keys": [_plain(each, without=("digest", "page_digest")) for each in keys_of(session, person_id)],
         "versions": sorted(_trained_with(session, [person_id])),
     }
 
@@ -107,8 +114,8 @@ def erase(store: Store, person_id: str) -> Erasure:
 
     Thumbs, scores and verdicts of others stay, on answers that have no text any more, so they count for nothing; their
     comments, tags and corrections on those answers go, since they may quote. An unfinished update that learned from the
-    person ends as failed. The database is compacted, so that no byte of the words is left in its file; copies that
-    stand elsewhere (backups, exports) are out of reach.
+    person ends as failed. Their keys are revoked and lose their names. The database is compacted, so that no byte of
+    the words is left in its file; copies that stand elsewhere (backups, exports) are out of reach.
 
     Raises:
         Problem: there is no such person, or an update is running.
@@ -130,6 +137,7 @@ def erase(store: Store, person_id: str) -> Erasure:
             messages = _changed(session, update(Message).where(_their_messages(person_id)).values(content=""))
             emptied = {"messages": [], "text": "", "token_ids": [], "logprobs": [], "sampling": {}}
             generations = _changed(session, update(Generation).where(_their_generations(person_id)).values(emptied))
+            revoke_keys_of(session, person_id)
             found.name, found.consent, found.erased = None, False, found.erased or now()
             begun = unfinished(session)
             if begun is not None and session.get(TrainedOn, (begun.id, person_id)) is not None:
@@ -186,6 +194,6 @@ def _their_messages(person_id: str) -> ColumnElement[bool]:
     return or_(Message.conversation_id.in_(owned), Message.conversation_id.in_(asked))
 
 
-def _plain(row: Any) -> Mapping[str, Any]:
-    values = {column.key: getattr(row, column.key) for column in row.__table__.columns}
+def _plain(row: Any, without: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    values = {column.key: getattr(row, column.key) for column in row.__table__.columns if column.key not in without}
     return {key: value.isoformat() if hasattr(value, "isoformat") else value for key, value in values.items()}

@@ -217,6 +217,25 @@ class Audit(Tables):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
 
+class Key(Tables):
+    """An API key: hashes of its secret and of its page token, the secret's beginning, and what it is good for.
+
+    `person_id` is whom it speaks for. `last_used` is written at most once an hour.
+    """
+
+    __tablename__ = "keys"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True, default=new_id)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    page_digest: Mapped[str] = mapped_column(String(64), unique=True)
+    prefix: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(String(200))
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    person_id: Mapped[str | None] = mapped_column(ForeignKey("people.id"), index=True)
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
+    revoked: Mapped[datetime | None] = mapped_column(Moment)
+    last_used: Mapped[datetime | None] = mapped_column(Moment)
+
+
 # The view lives in its own metadata so that nobody takes it for a table to create; migrations make it.
 present_ratings = Table(
     "present_ratings",

@@ -29,6 +29,7 @@ SHAPES = tuple(
         (("xox", "xapp-"), WORD + r"(?:xox[abeoprs]|xapp)-[A-Za-z0-9-]{10,}+"),
         (("hooks.slack.com/",), r"hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9_/+-]{20,}+"),
         (("sk-",), WORD + r"sk-(?=[A-Za-z_-]{0,80}[0-9])[A-Za-z0-9_-]{20,}+"),
+        (("rk-",), WORD + r"rk-[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"),  # our own: store/keys.py
         (("k_live_", "k_test_", "whsec_"), WORD + r"(?:[rsp]k_(?:live|test)|whsec)_[A-Za-z0-9]{16,}+"),
         (("AIza",), WORD + r"AIza[A-Za-z0-9_-]{35,}+"),
         (("ya29.",), WORD + r"ya29\.[A-Za-z0-9_-]{20,}+"),

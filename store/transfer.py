@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, func, insert, literal, select, text
+from sqlalchemy import Connection, Select, Table, func, insert, inspect, literal, select, text
 
 from store.schema import Message, Tables
 
@@ -17,8 +17,13 @@ def tables() -> list[Table]:
 
 
 def count_rows(connection: Connection) -> dict[str, int]:
-    """How many rows each table holds, by its name."""
-    return {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables()}
+    """How many rows each table holds, by its name; tables that an older schema lacks are left out."""
+    there = set(inspect(connection).get_table_names())
+    return {
+        table.name: connection.scalar(select(func.count()).select_from(table)) or 0
+        for table in tables()
+        if table.name in there
+    }
 
 
 def clear(connection: Connection) -> None:

@@ -225,6 +225,49 @@ def test_a_person_is_shown_handed_out_and_erased(run: Callable[..., Ran], pairs:
     assert (missing.status, missing.json["error"]) == (1, "There is no person nobody.")
 
 
+def test_a_key_is_shown_once_listed_without_its_secret_and_revoked(run: Callable[..., Ran], tmp_path: Path) -> None:
+    assert run("key", "list").out == "No keys yet.\n"
+    made = run("key", "add", "laptop", "--person", "ann", "--json").json
+    assert set(made) == {"key", "id", "name", "scopes", "person"}
+    assert re.fullmatch(r"rk-[A-Za-z0-9_-]{43}", made["key"])
+    assert (made["name"], made["scopes"]) == ("laptop", ["chat", "rate"])
+    assert run("person", "show", "ann", "--json").json["id"] == made["person"]
+    said = run("key", "add", "figures", "--scope", "operate").out
+    secret, told = said.splitlines()
+    assert secret.startswith("rk-")
+    assert "ratchet key revoke" in told
+
+    listed, lines = run("key", "list", "--json"), run("key", "list")
+    assert [(row["name"], row["scopes"], row["person"]) for row in listed.json["keys"]] == [
+        ("laptop", ["chat", "rate"], made["person"]),
+        ("figures", ["operate"], None),
+    ]
+    assert {row["revoked"] for row in listed.json["keys"]} == {None}
+    assert [row["prefix"] for row in listed.json["keys"]] == [made["key"][:9], secret[:9]]
+    for hidden in (made["key"], secret, "digest"):
+        assert hidden not in listed.out + lines.out
+    assert made["key"].encode() not in (tmp_path / "ratchet-data" / "ratchet.db").read_bytes()
+    assert f"for {made['person']}" in lines.out
+    assert "used never" in lines.out
+
+    assert run("person", "show", "ann", "--json").json["keys"] == [made["id"]]
+    assert run("person", "export", "ann", "all.json", "--json").json["keys"] == 1
+    ended = run("key", "revoke", made["id"], "--json").json
+    assert ended["revoked"]
+    assert run("key", "revoke", made["id"], "--json").json == ended
+    assert "revoked 2" in run("key", "list").out
+    assert run("person", "show", "ann", "--json").json["keys"] == []
+
+
+def test_what_is_no_key_is_neither_made_nor_revoked(run: Callable[..., Ran]) -> None:
+    assert run("key", "add", "x", "--scope", "admin", "--json").status == 2
+    assert run("key", "add", " ", "--json").status == 1
+    missing = run("key", "revoke", "nothing", "--json")
+    assert (missing.status, missing.json["error"]) == (1, "There is no key nothing.")
+    assert "ratchet key list" in missing.json["hint"]
+    assert run("key", "list", "--json").json == {"keys": []}
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
 def test_every_command_keeps_to_the_database_it_is_given(
     run: Callable[..., Ran],

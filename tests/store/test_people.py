@@ -10,6 +10,7 @@ from problems import Problem
 from store.conversations import add_message, set_consent
 from store.database import Store, open_store
 from store.datasets import Frozen, freeze
+from store.keys import add_key, find_key, keys_of
 from store.people import (
     erase,
     everything_of,
@@ -199,6 +200,28 @@ def test_everything_of_a_person_is_handed_out_and_nothing_of_others(scene: Scene
     assert "other-words" not in handed
     assert counts.ratings == {"thumb": 1, "comment": 1, "correction": 1, "tags": 1, "pair": 1}
     assert (counts.conversations, counts.messages, counts.generations) == (1, 2, 2)
+
+
+def test_their_keys_are_handed_out_without_hashes_and_end_with_them(scene: Scene) -> None:
+    ann, bob = scene.person("ann"), scene.person("bob")
+    with scene.store.session() as session:
+        key, secret = add_key(session, f"laptop of {SECRET}", person_id=ann)
+        other, others = add_key(session, "bob's", person_id=bob)
+    with scene.store.session(reading=True) as session:
+        assert holdings(session, ann).keys == [key.id]
+        [handed] = everything_of(session, ann)["keys"]
+    assert handed["prefix"] == secret[:9]
+    for hidden in (secret, key.digest, key.page_digest):
+        assert hidden not in json.dumps(handed)
+    erase(scene.store, ann)
+    with scene.store.session(reading=True) as session:
+        assert find_key(session, secret) is None
+        assert [(each.name, each.revoked is None) for each in keys_of(session, ann)] == [("", False)]
+        assert holdings(session, ann).keys == []
+        found = find_key(session, others)
+        assert found is not None
+        assert (found.id, found.name) == (other.id, "bob's")
+    assert SECRET.encode() not in bytes_of(scene.store)
 
 
 def test_people_are_found_by_id_and_by_name(scene: Scene) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from problems import Problem
 from store.backup import MANIFEST, ROWS, backup
-from store.database import Store, open_store
+from store.database import Store, migrate, open_store
 from store.datasets import freeze
+from store.keys import add_key
 from store.restore import restore
 from store.schema import Version
 
@@ -80,6 +81,19 @@ def test_what_was_backed_up_comes_back_in_either_database(
     assert Scene(second).rate(Scene(second).answer(ann, "Q", "b"), ann, "thumb", 1) == 2
     second.close()
     assert sorted(each.name for each in (tmp_path / "second").iterdir() if each.name.startswith(".")) == []
+
+
+def test_a_backup_of_an_older_schema_comes_back_and_is_migrated(tmp_path: Path, url: str | None) -> None:
+    old = open_store(tmp_path / "old")
+    ann = Scene(old).person("ann")
+    migrate(old.engine, "0002")
+    assert "keys" not in backup(old, tmp_path / "old.tar").counts
+    old.close()
+    assert restore(tmp_path / "old.tar", tmp_path / "new", url, replace=url is not None).schema == "0002"
+    new = open_store(tmp_path / "new", url)
+    with new.session() as session:
+        assert add_key(session, "ann's", person_id=ann)[0].person_id == ann
+    new.close()
 
 
 def test_a_home_that_holds_a_store_is_replaced_only_on_demand(archive: Path, store: Store, url: str | None) -> None:

@@ -29,6 +29,7 @@ FOUND = [
     ("AKIAIOSFODNN7EXAMPLE is ours", "<SECRET> is ours"),
     ("token ghp_" + "a1B2" * 9, "token <SECRET>"),
     ("OPENAI_API_KEY=sk-proj-" + "Ab3_" * 10, "OPENAI_API_KEY=<SECRET>"),
+    ("My key is rk-" + "-b3_" * 10 + "xyz.", "My key is <SECRET>."),
     ("sk-ant-api03-" + "Ab3-" * 30 + "AA", "<SECRET>"),
     ("hf_" + "aBcD" * 9, "<SECRET>"),
     ("https://ann:pa55@db.example.com/x", "https://<SECRET>@db.example.com/x"),
@@ -56,6 +57,7 @@ KEPT = [
     "3.14159265358979 and 100000000000000 and 12 345 678 people",
     "The area is 1200000000 square metres; ¥13800138000; $4155552671.",
     "task-based and risk-adjusted-returns-over-the-long-run",
+    "work-life-balance-and-everything-else-that-people-write-about",
     "Already <EMAIL> and <PHONE>.",
 ]
 

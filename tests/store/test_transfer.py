@@ -10,6 +10,7 @@ from store.conversations import add_message, path_to, set_consent
 from store.database import Store, open_store
 from store.datasets import freeze
 from store.engines import reading
+from store.keys import add_key
 from store.ratings import present
 from store.schema import Rating
 from store.transfer import clear, copy_rows, count_rows
@@ -32,6 +33,7 @@ def fill(scene: Scene) -> str:
     conversation = scene.conversation(ann)
     with scene.store.session() as session:
         set_consent(session, bob, False)
+        add_key(session, "Bob's", ["rate", "chat"], bob)
         update = start_update(session, algorithm="ppo", seed=2**62, settings={"rounds": 3})
         made = add_version(
             session, parent=0, adapter="updates/1/train/adapter", adapter_hash="aa", update_id=update.id,
