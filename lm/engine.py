@@ -302,14 +302,20 @@ class Engine:
             self._slots.keep(versions)
 
     def _admit(self) -> None:
-        """Fill free slots, streams first."""
-        rows = self._slots.rows
+        """Fill free slots, streams first; prompts that come together are read shortest first, since those read side by
+        side are padded to the longest of them.
+        """
+        running = Counter(request.person for request in self._slots.rows)
+        kept = self.settings.slots // 4 if self._thread is not None else 0  # slots that prompts in bulk leave free
         with self._gate:
-            while len(self._waiting) and len(rows) < self.settings.slots:
-                self._slots.seat(self._waiting.take(Counter(request.person for request in rows)))
-            bulk_slots = self.settings.slots - (self.settings.slots // 4 if self._thread is not None else 0)
-            while self._bulk and len(rows) < bulk_slots:
-                self._slots.seat(self._bulk.popleft())
+            free = self.settings.slots - len(self._slots.rows)
+            admitted = []
+            while len(self._waiting) and len(admitted) < free:
+                admitted.append(self._waiting.take(running))
+                running[admitted[-1].person] += 1
+            while self._bulk and len(admitted) < free - kept:
+                admitted.append(self._bulk.popleft())
+            self._slots.seat(sorted(admitted, key=lambda request: len(request.prompt)))
 
     def _noting(self, ended: Callable[[Stream], None] = lambda stream: None) -> Callable[[Stream], None]:
         """What a stream calls when it is over: its reason and its time are noted, then `ended` hears of it."""

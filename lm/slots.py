@@ -59,18 +59,13 @@ class Slots:
         """Memory of keys and values, those of earlier requests included."""
         return self._cache.bytes + self._prefixes.bytes
 
-    def seat(self, request: Request) -> None:
-        """Give a request the next slot, begun with what was read of its prompt before."""
-        self.rows.append(request)
-        self._rearranged = True
-        found = self._prefixes.find(request.version, request.person, request.prompt) if request.live else None
-        if found is not None:
-            prefix, shared = found
-            self._cache.write(len(self.rows) - 1, prefix.keys[:, :shared], prefix.values[:, :shared])
-            request.filled = request.cached = shared
-            request.prefix = prefix if shared == len(prefix.tokens) else None
-        self.prompt_tokens += len(request.prompt)
-        self.cached_tokens += request.cached
+    def seat(self, requests: Sequence[Request]) -> None:
+        """Give requests the next slots, begun with what was read of their prompts before."""
+        first = len(self.rows)
+        self.rows += requests  # all of them before anything can go wrong: nobody is lost
+        self._rearranged = self._rearranged or bool(requests)
+        for slot, request in enumerate(requests, first):
+            self._begin(slot, request)
 
     def next_to_read(self) -> list[Request]:
         """Rows whose prompts are read in this step: one piece of a long one, or several whole ones side by side."""
@@ -149,6 +144,16 @@ class Slots:
         self._rearranged = True
         values: list[float] = log_likelihood(self._model, batch).tolist()
         return values
+
+    def _begin(self, slot: int, request: Request) -> None:
+        found = self._prefixes.find(request.version, request.person, request.prompt) if request.live else None
+        if found is not None:
+            prefix, shared = found
+            self._cache.write(slot, prefix.keys[:, :shared], prefix.values[:, :shared])
+            request.filled = request.cached = shared
+            request.prefix = prefix if shared == len(prefix.tokens) else None
+        self.prompt_tokens += len(request.prompt)
+        self.cached_tokens += request.cached
 
     def _remember(self, request: Request, row: int) -> None:
         if self._prefixes.limit and request.version in self._living:
