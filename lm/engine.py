@@ -22,11 +22,12 @@ from lm.cache import SlotCache
 from lm.likelihood import batches, log_likelihood
 from lm.loading import Base
 from lm.lora import AdapterBank, Version
+from lm.masks import masks, narrowed, steady_context
 from lm.request import Request
 from lm.sampler import SamplingPlan, draw
 from lm.settings import EngineSettings, Sampling
 from lm.stream import Completion, Stream
-from lm.twin import check_twin, pick_positions, twin, unwindowed
+from lm.twin import check_twin, pick_positions, twin
 from lm.writer import decoder
 from problems import Problem
 
@@ -48,7 +49,7 @@ class Engine:
         """Raises Problem if the model's kind cannot run in slots."""
         self.base = base
         self.settings = settings or EngineSettings()
-        self.context = min(self.settings.context, base.context, unwindowed(base.model.config))
+        self.context = min(self.settings.context, base.context, steady_context(base.model.config))
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self._device = base.device
@@ -57,9 +58,11 @@ class Engine:
         self._bank = AdapterBank(self._model)
         layers = base.model.config.num_hidden_layers
         self._cache = SlotCache(layers, slots=2, context=16)
+        found = masks(base.model)
+        self._masks = found.narrow()
         with torch.inference_mode():
-            check_twin(base.model, self._forward)
-        self._cache = SlotCache(layers, self.settings.slots, self.context)
+            check_twin(narrowed(base.model), self._forward)
+        self._cache, self._masks = SlotCache(layers, self.settings.slots, self.context), found
         self._ends, self._decode_text = base.eos_ids, decoder(base.tokenizer)
         self._vocabulary = base.model.config.vocab_size
 
@@ -332,17 +335,13 @@ class Engine:
         starts = torch.tensor(filled, device=self._device)[:, None]
         positions = starts if width == 1 else starts + torch.arange(width, device=self._device)
         longest = max(filled) + width
-        hidden = torch.arange(longest, device=self._device) > positions[:, :, None]
-        # Additive in place of boolean: attention on a CPU would convert a boolean one again in every layer.
-        mask = torch.zeros(hidden.shape, dtype=self._model.dtype, device=self._device)
-        mask = mask.masked_fill_(hidden, -torch.inf)[:, None]
         self._cache.open(first, first + count, positions, longest)
         self._bank.select(first, first + count)
         self._head.positions = None if picks is None else torch.tensor(picks, device=self._device)
         logits: Tensor = self._model(
             input_ids=tokens,
             position_ids=positions,
-            attention_mask=mask,
+            attention_mask=self._masks.make(positions, longest, self._model.dtype),
             past_key_values=self._cache,
             use_cache=True,
         ).logits
