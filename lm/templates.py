@@ -48,9 +48,9 @@ def render(
     Raises:
         TemplateError, TypeError: the template refuses the messages, or trips over them.
     """
-    return str(
-        tokenizer.apply_chat_template(_worded(messages, parts), add_generation_prompt=prompt, tokenize=False, **more)
-    )
+    variables = _blanks(tokenizer) | more
+    turns = _worded(messages, parts)
+    return str(tokenizer.apply_chat_template(turns, add_generation_prompt=prompt, tokenize=False, **variables))
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, messages: list[Message], **more: Any) -> list[int]:
@@ -60,7 +60,10 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: list[Message], **more: 
     """
     way = manner(tokenizer)
     turns = _worded(arranged(way, messages), way.parts)
-    ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False, **more)
+    variables = _blanks(tokenizer) | more
+    ids = tokenizer.apply_chat_template(
+        turns, add_generation_prompt=True, tokenize=True, return_dict=False, **variables
+    )
     return cast(list[int], ids)
 
 
@@ -101,6 +104,11 @@ def arranged(way: Manner, messages: list[Message]) -> list[Message]:
         else:
             taking.append(message)
     return taking
+
+
+def _blanks(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """Empty texts for the tokens that templates may name and this tokenizer does not have."""
+    return {name: "" for name in ("bos_token", "eos_token") if getattr(tokenizer, name) is None}
 
 
 def _joined(*texts: str) -> str:

@@ -98,6 +98,15 @@ def test_the_token_that_ends_a_turn_ends_answers(
     assert base.eos_ids == tiny_base.eos_ids | {tokenizer.convert_tokens_to_ids(end)}
 
 
+def test_a_template_that_names_a_token_the_tokenizer_lacks(tiny_base: Base) -> None:
+    tokenizer = copy.deepcopy(tiny_base.tokenizer)
+    tokenizer.chat_template = SILENT
+    assert tokenizer.bos_token is None
+    assert tokenizer.decode(encode_chat(SimpleNamespace(tokenizer=tokenizer), TALK[1:2])) == (
+        "[INST] Where is my parcel? [/INST]"
+    )
+
+
 def test_ordinary_text_after_an_answer_ends_nothing(with_template: MakeTokenizer) -> None:
     assert manner(with_template("qwen3")).end is None
 
