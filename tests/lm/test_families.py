@@ -229,3 +229,8 @@ def test_other_families_answer_as_on_their_own(family: str, tiny_folder: Path, t
     asked = prompts(2)
     difference = check(base.model, asked, Engine(base, SETTINGS).generate(asked, GREEDY))
     assert difference < 1e-4
+
+
+def test_the_page_names_every_family() -> None:
+    page = (Path(__file__).parents[2] / "docs/models.md").read_text("utf-8")
+    assert [name for name in [*FAMILIES, *OTHERS] if f"`{name}`" not in page] == []
