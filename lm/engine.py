@@ -49,14 +49,14 @@ class Engine:
         """Raises Problem if the model's kind cannot run in slots."""
         self.base = base
         self.settings = settings or EngineSettings()
-        self.context = min(self.settings.context, base.context, steady_context(base.model.config))
+        self.context = min(self.settings.context, base.context, steady_context(base.model.config.get_text_config()))
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self._device = base.device
         self._model = twin(base.model)
         self._head = pick_positions(self._model)
         self._bank = AdapterBank(self._model)
-        layers = base.model.config.num_hidden_layers
+        layers = base.model.config.get_text_config().num_hidden_layers
         self._cache = SlotCache(layers, slots=2, context=16)
         found = masks(base.model)
         self._masks = found.narrow()
@@ -64,7 +64,7 @@ class Engine:
             check_twin(narrowed(base.model), self._forward)
         self._cache, self._masks = SlotCache(layers, self.settings.slots, self.context), found
         self._ends, self._decode_text = base.eos_ids, decoder(base.tokenizer)
-        self._vocabulary = base.model.config.vocab_size
+        self._vocabulary = base.model.config.get_text_config().vocab_size
 
         self._rows: list[Request] = []
         self._ready = 0

@@ -82,7 +82,7 @@ def load_base(name: str = "starter", device: str = "auto", dtype: str = "auto") 
         raise Problem(f"The tokenizer in {folder} has no end token.", hint="Set eos_token in tokenizer_config.json.")
     model.to(where)  # type: ignore[arg-type]
     model.eval().requires_grad_(False)
-    context = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or tokenizer.model_max_length
     return Base(
         id=name if name == "starter" or not Path(name).is_dir() else folder.resolve().name,
         fingerprint=fingerprint(folder),

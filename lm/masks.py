@@ -57,7 +57,7 @@ def masks(model: PreTrainedModel) -> Masks:
     Raises:
         Problem: some layers are no attention at all (their state does not fit in a slot).
     """
-    config = model.config
+    config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {FULL, SLIDING}:
         raise Problem(f"Models with layers of {', '.join(sorted(kinds))} cannot run.", hint="Give a plain transformer.")
@@ -70,8 +70,8 @@ def masks(model: PreTrainedModel) -> Masks:
 def narrowed(model: PreTrainedModel) -> PreTrainedModel:
     """A twin of `model` whose windows, where it has any, are so narrow that a short text shows them."""
     copied = twin(model)
-    if getattr(copied.config, "sliding_window", None):
-        copied.config.sliding_window = NARROW
+    if getattr(copied.config.get_text_config(), "sliding_window", None):
+        copied.config.get_text_config().sliding_window = NARROW
     return copied
 
 
@@ -97,7 +97,7 @@ def steady_context(config: PretrainedConfig) -> int:
 
 
 def _slides(model: PreTrainedModel) -> bool:
-    tokens = torch.arange(2 * NARROW, device=model.device)[None] % model.config.vocab_size
+    tokens = torch.arange(2 * NARROW, device=model.device)[None] % model.config.get_text_config().vocab_size
     with torch.inference_mode():
         wide, narrow = (each(tokens, use_cache=False).logits for each in (model, narrowed(model)))
     return not torch.equal(wide, narrow)

@@ -56,7 +56,7 @@ def pick_positions(model: PreTrainedModel) -> PickingHead:
 
 def check_twin(model: PreTrainedModel, forward: Forward) -> None:
     """Raise Problem unless `forward`, through slots and side by side, computes what the model does on its own."""
-    vocabulary = model.config.vocab_size
+    vocabulary = model.config.get_text_config().vocab_size
     long, short = [[(step * k) % vocabulary for k in range(3, 3 + length)] for step, length in ((1, 6), (2, 4))]
     device = model.device
     expected = [

@@ -19,6 +19,7 @@ from transformers import (
     CohereConfig,
     FalconConfig,
     Gemma2Config,
+    Gemma3Config,
     Gemma3TextConfig,
     GemmaConfig,
     Glm4Config,
@@ -101,6 +102,12 @@ OTHERS: dict[str, PretrainedConfig] = {
         **HEADED, sliding_window=WINDOW, layer_types=["sliding_attention", "full_attention"], logit_scale=1.0
     ),
     "falcon": FalconConfig(**PLAIN),
+    "gemma3-image": Gemma3Config(
+        text_config=HEADED | {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]},
+        vision_config={"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+                       "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4, image_token_index=319, boi_token_index=318, eoi_token_index=317,
+    ),
     "glm4": Glm4Config(**HEADED),
     "gpt-neox": GPTNeoXConfig(**PLAIN, intermediate_size=64),
     "gpt-oss": GptOssConfig(
@@ -133,7 +140,9 @@ def made(config: PretrainedConfig, tokenizer: Path, folder: Path) -> Base:
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 nn.init.normal_(parameter, float(parameter.detach().mean()), 0.1)
-        if config.tie_word_embeddings:  # else the layers would hardly move what a token already says: itself again
+        if (
+            config.get_text_config().tie_word_embeddings
+        ):  # else the layers would hardly move what a token already says: itself again
             model.get_input_embeddings().weight.data.mul_(0.4)
     model.generation_config.eos_token_id = None
     model.save_pretrained(folder)
