@@ -23,11 +23,11 @@ from lm.likelihood import batches
 from lm.line import Late, Line
 from lm.loading import Base
 from lm.lora import Version
+from lm.masks import steady_context
 from lm.request import Request
 from lm.settings import EngineSettings, Sampling
 from lm.slots import Slots
 from lm.stream import Completion, Stream
-from lm.twin import unwindowed
 from lm.writer import decoder
 from problems import Problem
 
@@ -47,12 +47,12 @@ class Engine:
         """Raises Problem if the model's kind cannot run in slots."""
         self.base = base
         self.settings = settings or EngineSettings()
-        self.context = min(self.settings.context, base.context, unwindowed(base.model.config))
+        self.context = min(self.settings.context, base.context, steady_context(base.model.config.get_text_config()))
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self._slots = Slots(base, self.settings, self.context)
         self._ends, self._decode_text = base.eos_ids, decoder(base.tokenizer)
-        self._vocabulary = base.model.config.vocab_size
+        self._vocabulary = base.model.config.get_text_config().vocab_size
         self._stepping = threading.Lock()  # held during a step: guards the slots
 
         self._gate = threading.Condition()  # guards what follows; notified when there may be work
@@ -309,7 +309,7 @@ class Engine:
         kept = self.settings.slots // 4 if self._thread is not None else 0  # slots that prompts in bulk leave free
         with self._gate:
             free = self.settings.slots - len(self._slots.rows)
-            admitted = []
+            admitted: list[Request] = []
             while len(self._waiting) and len(admitted) < free:
                 admitted.append(self._waiting.take(running))
                 running[admitted[-1].person] += 1

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from lm.templates import manner
 from problems import Problem
 
 STARTER = Path(__file__).parent / "starter" / "weights"
@@ -39,10 +40,10 @@ class Base:
 
     @property
     def eos_ids(self) -> frozenset[int]:
-        """Every token that ends an answer: the generation configuration's and the tokenizer's."""
+        """Every token that ends an answer: the generation configuration's, the tokenizer's and the chat template's."""
         configured = getattr(self.model.generation_config, "eos_token_id", None)
         ends = list(configured) if isinstance(configured, list | tuple) else [configured]
-        ends.append(self.tokenizer.eos_token_id)
+        ends += [self.tokenizer.eos_token_id, manner(self.tokenizer).end]
         return frozenset(int(end) for end in ends if end is not None)
 
     @property
@@ -81,7 +82,7 @@ def load_base(name: str = "starter", device: str = "auto", dtype: str = "auto") 
         raise Problem(f"The tokenizer in {folder} has no end token.", hint="Set eos_token in tokenizer_config.json.")
     model.to(where)  # type: ignore[arg-type]
     model.eval().requires_grad_(False)
-    context = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or tokenizer.model_max_length
     return Base(
         id=name if name == "starter" or not Path(name).is_dir() else folder.resolve().name,
         fingerprint=fingerprint(folder),

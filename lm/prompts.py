@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 from jinja2 import TemplateError
 
+from lm.templates import Message as Message
+from lm.templates import encode
+from lm.thinking import Spoken, thinking_marks, without_thinking
 from problems import Problem
 
-if TYPE_CHECKING:
-    from lm.loading import Base
 
-Message = dict[str, str]
-
-
-def encode_chat(base: Base, messages: list[Message]) -> list[int]:
+def encode_chat(base: Spoken, messages: list[Message], thinking: bool | None = None) -> list[int]:
     """Token ids of `messages` ({"role", "content"}) in the base's chat template, ending where the answer begins.
+
+    Every text is kept, in the roles and the order that the template takes (see `lm.templates.arranged`), except for the
+    thinking of earlier answers. `thinking` turns the block on or off where the template lets a request choose; None
+    leaves the template's own choice.
 
     Raises:
         Problem: no message, or the template refuses this order of roles.
     """
     if not messages:
         raise Problem("There is no message to answer.", hint="Send at least one message.")
+    marks = thinking_marks(base, thinking)
+    spoken = [
+        {**message, "content": without_thinking(marks, message["content"])}
+        if message["role"] == "assistant" else message
+        for message in messages
+    ]  # fmt: skip
+    options = {} if thinking is None else {"enable_thinking": thinking}
     try:
-        ids = base.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
-    except TemplateError as error:
+        return encode(base.tokenizer, spoken, **options)
+    except (TemplateError, TypeError) as error:
         raise Problem(f"The chat template refuses these messages: {error}", hint="Check their roles.") from error
-    return cast(list[int], ids)
 
 
-def fit_chat(base: Base, messages: list[Message], limit: int) -> list[int]:
+def fit_chat(base: Spoken, messages: list[Message], limit: int, thinking: bool | None = None) -> list[int]:
     """As `encode_chat`, in at most `limit` tokens.
 
     The oldest turns go first (a leading system message stays), each with the answers that followed it; if the last turn
@@ -38,7 +44,7 @@ def fit_chat(base: Base, messages: list[Message], limit: int) -> list[int]:
     Raises:
         Problem: the template, the system message and an empty turn already take more than `limit`.
     """
-    ids = encode_chat(base, messages)
+    ids = encode_chat(base, messages, thinking)
     if len(ids) <= limit:
         return ids
     fixed = 1 if messages[0]["role"] == "system" and len(messages) > 1 else 0
@@ -47,14 +53,14 @@ def fit_chat(base: Base, messages: list[Message], limit: int) -> list[int]:
         turns = turns[1:]
         while len(turns) > 1 and turns[0]["role"] == "assistant":
             turns = turns[1:]
-        ids = encode_chat(base, [*head, *turns])
+        ids = encode_chat(base, [*head, *turns], thinking)
         if len(ids) <= limit:
             return ids
 
     last = turns[0]["content"]
 
     def kept(characters: int) -> list[int]:
-        return encode_chat(base, [*head, {**turns[0], "content": last[len(last) - characters :]}])
+        return encode_chat(base, [*head, {**turns[0], "content": last[len(last) - characters :]}], thinking)
 
     best = kept(0)
     if len(best) > limit:

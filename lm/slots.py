@@ -16,6 +16,7 @@ from lm.cache import SlotCache
 from lm.likelihood import Batch, log_likelihood
 from lm.loading import Base
 from lm.lora import AdapterBank, Version
+from lm.masks import masks, narrowed
 from lm.prefix import Prefix, PrefixCache
 from lm.request import Request
 from lm.sampler import SamplingPlan, draw, likeliest
@@ -43,13 +44,14 @@ class Slots:
         self._model = twin(base.model)
         self._head = pick_positions(self._model)
         self.bank = AdapterBank(self._model)
-        layers, kept = base.model.config.num_hidden_layers, widen(self._model)
+        config, kept, found = base.model.config.get_text_config(), widen(self._model), masks(base.model)
+        layers, self._vocabulary = config.num_hidden_layers, int(config.vocab_size)
         self._cache = SlotCache(layers, slots=2, context=16, dtype=kept)
+        self._masks = found.narrow()
         with torch.inference_mode():
-            check_twin(base.model, self._forward)
-        self._cache = SlotCache(layers, settings.slots, context, dtype=kept)
+            check_twin(narrowed(base.model), self._forward)
+        self._cache, self._masks = SlotCache(layers, settings.slots, context, dtype=kept), found
         self._prefixes = PrefixCache(settings.prefix_cache * 2**20)
-        self._vocabulary = int(base.model.config.vocab_size)
         self._living: Collection[Version] = ()
         self._plan: SamplingPlan | None = None
         self._rearranged = False
@@ -185,17 +187,13 @@ class Slots:
         starts = torch.tensor(filled, device=self._device)[:, None]
         positions = starts if width == 1 else starts + torch.arange(width, device=self._device)
         longest = max(filled) + width
-        hidden = torch.arange(longest, device=self._device) > positions[:, :, None]
-        # Additive in place of boolean: attention on a CPU would convert a boolean one again in every layer.
-        mask = torch.zeros(hidden.shape, dtype=self._cache.dtype or self._model.dtype, device=self._device)
-        mask = mask.masked_fill_(hidden, -torch.inf)[:, None]
         self._cache.open(first, first + count, positions, longest)
         self.bank.select(first, first + count)
         self._head.positions = None if picks is None else torch.tensor(picks, device=self._device)
         logits: Tensor = self._model(
             input_ids=tokens,
             position_ids=positions,
-            attention_mask=mask,
+            attention_mask=self._masks.make(positions, longest, self._cache.dtype or self._model.dtype),
             past_key_values=self._cache,
             use_cache=True,
         ).logits

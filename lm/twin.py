@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from problems import Problem
 
@@ -54,25 +54,9 @@ def pick_positions(model: PreTrainedModel) -> PickingHead:
     return head
 
 
-def unwindowed(config: PretrainedConfig) -> int:
-    """Longest context in which every layer of the model sees all earlier tokens.
-
-    Slots hold whole sequences, so a model whose attention slides over a window is served up to that window's length.
-
-    Raises:
-        Problem: some layers are no attention at all (their state does not fit in a slot).
-    """
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if kinds - {"full_attention", "sliding_attention"}:
-        raise Problem(f"Models with layers of {', '.join(sorted(kinds))} cannot run.", hint="Give a plain transformer.")
-    window = getattr(config, "sliding_window", None)
-    slides = "sliding_attention" in kinds if kinds else getattr(config, "use_sliding_window", True)
-    return int(window) if window and slides else 1 << 30
-
-
 def check_twin(model: PreTrainedModel, forward: Forward) -> None:
     """Raise Problem unless `forward`, through slots and side by side, computes what the model does on its own."""
-    vocabulary = model.config.vocab_size
+    vocabulary = model.config.get_text_config().vocab_size
     long, short = [[(step * k) % vocabulary for k in range(3, 3 + length)] for step, length in ((1, 6), (2, 4))]
     device = model.device
     expected = [

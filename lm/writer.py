@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from lm.thinking import special_marks
+
 Decode = Callable[[list[int]], str]
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"  # what decoders write for bytes that are no character, or not one yet
@@ -14,7 +16,23 @@ WINDOW, KEPT = 24, 8  # tokens decoded again at each step, at most; and how many
 
 
 def decoder(tokenizer: PreTrainedTokenizerBase) -> Decode:
-    """Token ids to text without special tokens; straight to the Rust tokenizer where there is one, for speed."""
+    """Token ids to text without special tokens, those around a model's thinking excepted (see `lm.thinking`)."""
+    plain, kept = _plain(tokenizer), special_marks(tokenizer)
+    if not kept:
+        return plain
+
+    def marked(ids: list[int]) -> str:
+        text, begin = "", 0
+        for place, token in enumerate(ids):
+            if token in kept:
+                text, begin = text + plain(ids[begin:place]) + kept[token], place + 1
+        return text + plain(ids[begin:])
+
+    return marked
+
+
+def _plain(tokenizer: PreTrainedTokenizerBase) -> Decode:
+    """Straight to the Rust tokenizer where there is one, for speed."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         return lambda ids: str(backend.decode(ids, skip_special_tokens=True))
