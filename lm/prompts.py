@@ -9,12 +9,12 @@ from jinja2 import TemplateError
 from problems import Problem
 
 if TYPE_CHECKING:
-    from lm.loading import Base
+    from lm.loading import BaseText
 
 Message = dict[str, str]
 
 
-def encode_chat(base: Base, messages: list[Message]) -> list[int]:
+def encode_chat(base: BaseText, messages: list[Message]) -> list[int]:
     """Token ids of `messages` ({"role", "content"}) in the base's chat template, ending where the answer begins.
 
     Raises:
@@ -29,7 +29,7 @@ def encode_chat(base: Base, messages: list[Message]) -> list[int]:
     return cast(list[int], ids)
 
 
-def fit_chat(base: Base, messages: list[Message], limit: int) -> list[int]:
+def fit_chat(base: BaseText, messages: list[Message], limit: int) -> list[int]:
     """As `encode_chat`, in at most `limit` tokens.
 
     The oldest turns go first (a leading system message stays), each with the answers that followed it; if the last turn

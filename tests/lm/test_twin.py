@@ -35,7 +35,7 @@ def small(config: Config, tiny_base: Base) -> Base:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-    return Base("small", "0" * 16, model, tiny_base.tokenizer, 256)
+    return Base(id="small", fingerprint="0" * 16, model=model, tokenizer=tiny_base.tokenizer, context=256)
 
 
 @pytest.mark.parametrize(
