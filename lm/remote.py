@@ -108,14 +108,15 @@ class Remote:
     def ready(self) -> bool:
         """Whether the server is there; asks it at most once a second."""
         with self._probing:
-            if time.monotonic() - self._probed < FRESH:
-                return self._alive
-            try:
-                self._wait(self._probe())
-                self._alive = True
-            except Problem:
-                self._alive = False
-            self._probed = time.monotonic()
+            if self._thread is None or self._closing:
+                return False
+            if time.monotonic() - self._probed >= FRESH:
+                try:
+                    self._wait(self._probe())
+                    self._alive = True
+                except Problem:
+                    self._alive = False
+                self._probed = time.monotonic()
             return self._alive
 
     async def _leave(self) -> None:
