@@ -290,7 +290,10 @@ def test_many_at_once_share_the_connections(served: tuple[FakeVLLM, str], tiny_b
     fake, url = served
     remote = Remote(tiny_base, BackendSettings("openai", url, connections=6))
     remote.start()
-    streams = [remote.ask(prompt(tiny_base, f"Parcel {number}?"), replace(PLAIN, max_tokens=60, seed=number)) for number in range(30)]
+    streams = [
+        remote.ask(prompt(tiny_base, f"Parcel {number}?"), replace(PLAIN, max_tokens=60, seed=number))
+        for number in range(30)
+    ]
     figures = remote.figures()
     assert figures.running + figures.waiting <= 30
     assert figures.running <= figures.slots == 6
