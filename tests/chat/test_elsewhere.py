@@ -45,7 +45,7 @@ def test_versions_are_promoted_at_the_server_and_a_refusal_changes_nothing(
 
 
 def test_a_lost_server_is_503_and_not_ready(tmp_path: Path, tiny_base: Base, caplog: pytest.LogCaptureFixture) -> None:
-    with fake_vllm(tiny_base) as (fake, url):
+    with fake_vllm(tiny_base) as (_, url):
         backend = VLLM(tiny_base, BackendSettings("vllm", url), tmp_path)
         backend.start()
         home = tmp_path / "home"
