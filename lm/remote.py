@@ -1,18 +1,13 @@
 """Answers made by a server elsewhere that speaks OpenAI's API: llama.cpp's, `transformers serve`, and their like.
 
-One thread runs an event loop, and in it one client with a connection a request. Adapters cannot be loaded over this
-API, so that version 0 answers; `lm.vllm` can. The server's own chat template and tokenizer are at work.
+Adapters cannot be loaded over this API, so that version 0 answers; `lm.vllm` loads them. The server's own chat template
+and tokenizer are at work.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import logging
-import threading
-import time
 from collections import Counter
-from collections.abc import Coroutine
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
@@ -20,46 +15,34 @@ from typing import Any
 import httpx
 
 from lm.asked import Asked, Piece, RemoteStream, Usage
-from lm.backend import Prompt, Unavailable
+from lm.backend import Prompt
+from lm.connection import Connection
 from lm.engine import BASE, Late, QueueFull
 from lm.events import Malformed, read_events
 from lm.figures import Figures
 from lm.loading import BaseText
-from lm.refusals import HINT, refusal
+from lm.refusals import refusal
 from lm.settings import BackendSettings, Sampling
 from lm.stops import Stops
 from lm.stream import Delta, FinishReason, Stream
 from problems import Problem
 
-log = logging.getLogger(__name__)
-
-PROBE = 2.0  # seconds that a server has to say that it is there
-FRESH = 1.0  # seconds for which what a probe found is believed
 TRAILER = 1.0  # seconds that are waited for the counts after an answer's last word
-KEPT = 2.0  # seconds that an idle connection is kept: fewer than the servers' own, who would close it under a request
 REASONS: dict[str, FinishReason] = {"length": "length"}  # every other reason is a stop
 BROKEN = {"abort", "error"}
 
 
-class Remote:
+class Remote(Connection):
     """Any OpenAI-compatible server."""
 
     def __init__(self, base: BaseText, settings: BackendSettings) -> None:
         """Connects to nothing yet; `start` does."""
-        self.settings = settings
+        super().__init__(settings)
         self._base, self._context, self._model = base, base.context, settings.model
-        self._url = settings.url.rstrip("/").removesuffix("/v1")
-        self._loop = asyncio.new_event_loop()
-        self._client: httpx.AsyncClient | None = None
-        self._thread: threading.Thread | None = None
-        self._gate = threading.Lock()  # guards the two below, and whatever `_name` reads
-        self._closing = False
         self._under_way: dict[Asked, asyncio.Task[FinishReason] | None] = {}
         self._free = asyncio.Semaphore(settings.connections)
         self._ended: Counter[str] = Counter()
         self._prompt_tokens = self._cached_tokens = self._generated_tokens = 0
-        self._probing = threading.Lock()
-        self._probed, self._alive = float("-inf"), False
 
     @property
     def base(self) -> BaseText:
@@ -78,56 +61,18 @@ class Remote:
         Raises:
             Problem: nobody answers there, the key is refused, or the server does not say which model is the base.
         """
-        with self._gate:
-            if self._thread is not None or self._closing:
-                return
-            headers = {"Authorization": f"Bearer {self.settings.key}"} if self.settings.key else {}
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEPT)
-            timeout = httpx.Timeout(None, connect=min(10.0, self.settings.timeout))  # silence is timed event by event
-            self._client = httpx.AsyncClient(base_url=self._url, headers=headers, timeout=timeout, limits=limits)
-            self._thread = threading.Thread(target=self._loop.run_forever, name="backend", daemon=True)
-            self._thread.start()
+        if not self._open():
+            return
         try:
             self._wait(self._look())
         except BaseException:
             self.close()
             raise
 
-    def close(self) -> None:
-        """Refuse new requests, wait for those under way, then let go of the connections."""
-        with self._gate:
-            first, self._closing = not self._closing, True
-        if not first:
-            return
-        if self._thread is not None:
-            asyncio.run_coroutine_threadsafe(self._leave(), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-        self._loop.close()
-
-    def ready(self) -> bool:
-        """Whether the server is there; asks it at most once a second."""
-        with self._probing:
-            if self._thread is None or self._closing:
-                return False
-            if time.monotonic() - self._probed >= FRESH:
-                try:
-                    self._wait(self._probe())
-                    self._alive = True
-                except Problem:
-                    self._alive = False
-                self._probed = time.monotonic()
-            return self._alive
-
-    async def _leave(self) -> None:
+    async def _finish(self) -> None:
         answering = [task for task in self._under_way.values() if task is not None]
         if answering:
             await asyncio.wait(answering)
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self._http.aclose()
 
     async def _look(self) -> None:
         """Make sure that the server is there, and learn what it says of the base."""
@@ -145,33 +90,6 @@ class Remote:
             longest = card.get("max_model_len")  # vLLM's word for its context
             if card.get("id") == self._model and isinstance(longest, int):
                 self._context = min(self._context, longest)
-
-    async def _probe(self) -> None:
-        try:
-            async with asyncio.timeout(PROBE):
-                response = await self._http.get("/health")
-                if response.status_code in (401, 403, 404, 405):  # not every server has it
-                    response = await self._http.get("/v1/models")
-        except (httpx.HTTPError, TimeoutError) as error:
-            reason = str(error).strip() or type(error).__name__
-            raise Unavailable(f"There is no server of answers at {self._url} ({reason}).", hint=HINT) from error
-        if response.status_code != 200:
-            raise refusal(response, self.settings.key)
-
-    async def _cards(self) -> list[dict[str, Any]]:
-        """What GET /v1/models says; nothing where it says nothing and the model's name is set anyway."""
-        try:
-            async with asyncio.timeout(self.settings.timeout):
-                response = await self._http.get("/v1/models")
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise self._lost(error) from error
-        if response.status_code in (401, 403):
-            raise refusal(response, self.settings.key)
-        try:
-            listed = response.json()["data"] if response.status_code == 200 else []
-            return [card for card in listed if isinstance(card, dict)]
-        except (ValueError, KeyError, TypeError):
-            return []
 
     # Versions
 
@@ -376,39 +294,6 @@ class Remote:
         if word is None or word in BROKEN:
             raise self._lost(None)
         return REASONS.get(word, "stop")
-
-    def _lost(self, error: Exception | None) -> Unavailable:
-        """What is said of a server that went away or talks nonsense; the log has the address and the detail."""
-        log.warning("the server of answers at %s: %r", self._url, error or "it broke off an answer")
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            message = "The server that makes the answers cannot be reached."
-        elif isinstance(error, TimeoutError | httpx.TimeoutException):
-            message = f"The server that makes the answers was silent for {self.settings.timeout:g} s."
-        elif error is None or isinstance(error, httpx.HTTPError):
-            message = "The server that makes the answers broke off."
-        else:
-            message = "What the server that makes the answers sent is no stream of an answer."
-        return Unavailable(message, hint=HINT)
-
-    @property
-    def _http(self) -> httpx.AsyncClient:
-        assert self._client is not None, "start was not called"
-        return self._client
-
-    def _wait(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have the loop do it, and wait. Raises Unavailable before the start and after the end."""
-        with self._gate:
-            if self._thread is None or self._closing:
-                work.close()
-                raise self._closed()
-            doing = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            doing.result()
-        except concurrent.futures.CancelledError:
-            raise self._closed() from None
-
-    def _closed(self) -> Unavailable:
-        return Unavailable("There is no connection to the server of answers.", hint="Start it again.")
 
 
 def usage_of(event: dict[str, Any]) -> Usage | None:
