@@ -17,13 +17,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from chat.settings import ChatSettings
-from lm.settings import EngineSettings, Sampling
+from lm.settings import BackendSettings, EngineSettings, Sampling
 from problems import Problem
 from reward.settings import RewardSettings
 from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSettings
 
 FILE = "ratchet.toml"
 ENVIRONMENT = "RATCHET_"
+SECRETS = {"backend.key"}  # never shown
 ELSEWHERE = {"RATCHET_CHROMIUM"}  # read by the browser tests, not a key
 
 
@@ -37,6 +38,7 @@ class Settings:
     device: str = "auto"  # "auto", "cpu", "cuda"
     dtype: str = "auto"  # "auto", "float32", "bfloat16", "float16"
     engine: EngineSettings = field(default_factory=EngineSettings)
+    backend: BackendSettings = field(default_factory=BackendSettings)
     sampling: Sampling = field(default_factory=Sampling)
     chat: ChatSettings = field(default_factory=ChatSettings)
     reward: RewardSettings = field(default_factory=RewardSettings)
@@ -80,8 +82,9 @@ def load_settings(folder: Path, environment: Mapping[str, str], flags: Mapping[s
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        given = "not shown" if where in SECRETS else repr(first["input"])
         raise Problem(
-            f"The setting {where} is {first['input']!r}: {first['msg']}.",
+            f"The setting {where} is {given}: {first['msg']}.",
             hint=f"Look in {FILE}, in the {ENVIRONMENT}* variables and in the flags.",
             status=2,
         ) from error

@@ -1,4 +1,4 @@
-"""The application: page, API and health in one FastAPI app, with the engine and the watcher for as long as it runs."""
+"""The application: page, API and health in one FastAPI app, with the backend and the watcher for as long as it runs."""
 
 from __future__ import annotations
 
@@ -25,42 +25,40 @@ from chat.reference import reference_page
 from chat.service import Service
 from chat.settings import ChatSettings
 from chat.watcher import Watcher
-from lm.engine import Engine
-from lm.loading import Base
+from lm.backend import Backend
 from lm.settings import Sampling
 from store.database import Store
 from store.group import Group
 from store.versions import ensure_base
 
 
-def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, sampling: Sampling) -> FastAPI:
+def build_app(store: Store, backend: Backend, settings: ChatSettings, sampling: Sampling) -> FastAPI:
     """Put the chat together; nothing runs before the application is started.
 
     Args:
         store: an open store; its version 0 is made if the store is new.
-        engine: not started yet; the application starts it and closes it.
+        backend: who makes the answers; the application starts it, if it is not started, and closes it.
         sampling: what a request leaves unsaid.
 
     Raises:
         Problem: the store was made with another base.
     """
     with store.session() as session:
-        ensure_base(session, base.id, base.fingerprint)
+        ensure_base(session, backend.base.id, backend.base.fingerprint)
     watcher = Watcher(
         store,
-        engine,
-        base,
+        backend,
         poll_seconds=settings.poll_seconds,
         retry_seconds=settings.retry_seconds,
         keep=settings.loaded_versions,
     )
     group = Group(store)
     keyring = Keyring(store, group)
-    service = Service(store, base, watcher, sampling, engine.context, Pace(settings.ratings_per_minute))
+    service = Service(store, backend.base, watcher, sampling, backend.context, Pace(settings.ratings_per_minute))
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        engine.start()
+        await asyncio.to_thread(backend.start)
         try:
             await watcher.start()
             yield
@@ -68,7 +66,7 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
             await watcher.stop()
             await service.drain()
             await asyncio.to_thread(group.close)
-            await asyncio.to_thread(engine.close)
+            await asyncio.to_thread(backend.close)
 
     app = FastAPI(title=settings.title, version=_version(), lifespan=life, docs_url=None, redoc_url=None)
     app.state.service = service
@@ -93,7 +91,7 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
 
     @app.get("/readyz", tags=["health"], summary="Ready to answer")
     async def readyz(response: Response) -> dict[str, Any]:
-        ready = watcher.running
+        ready = watcher.running and await asyncio.to_thread(backend.ready)
         response.status_code = 200 if ready else 503
         return {"ready": ready, "version": watcher.serving.id}
 

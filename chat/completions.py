@@ -22,7 +22,7 @@ from chat.errors import explain
 from chat.history import weave
 from chat.service import Answer, Reply, Service, Turn
 from chat.wire import ChatRequest
-from lm.loading import Base
+from lm.loading import BaseText
 from lm.settings import Sampling
 from lm.stream import Delta
 from problems import Problem
@@ -134,7 +134,7 @@ async def _hung_up(request: Request) -> None:
 
 
 async def _events(
-    base: Base, replies: Sequence[Reply], head: dict[str, Any], logprobs: bool, usage: bool
+    base: BaseText, replies: Sequence[Reply], head: dict[str, Any], logprobs: bool, usage: bool
 ) -> AsyncIterator[str]:
     """The server-sent events of all choices, each as its pieces come, then [DONE]."""
     waiting: asyncio.Queue[tuple[int, Delta | Answer | BaseException]] = asyncio.Queue()
@@ -193,7 +193,7 @@ def _head(replies: Sequence[Reply], stream: bool) -> dict[str, Any]:
     }
 
 
-def _choice(base: Base, index: int, answer: Answer, logprobs: bool) -> dict[str, Any]:
+def _choice(base: BaseText, index: int, answer: Answer, logprobs: bool) -> dict[str, Any]:
     done = answer.completion
     return {
         "index": index,
@@ -204,7 +204,10 @@ def _choice(base: Base, index: int, answer: Answer, logprobs: bool) -> dict[str,
     }
 
 
-def _logprobs(base: Base, token_ids: Sequence[int], logprobs: Sequence[float]) -> dict[str, Any]:
+def _logprobs(base: BaseText, token_ids: Sequence[int], logprobs: Sequence[float]) -> dict[str, Any] | None:
+    """As OpenAI has it; None where the backend did not tell."""
+    if len(logprobs) != len(token_ids):
+        return None
     tokens = [str(base.tokenizer.decode([token])) for token in token_ids]
     return {
         "content": [

@@ -14,6 +14,7 @@ from chat.keyring import NotAllowed, WrongKey
 from chat.pace import TooFast
 from chat.service import TooLong
 from chat.watcher import UnknownModel
+from lm.backend import Unavailable
 from lm.line import QueueFull
 from problems import Problem
 from store.checks import UnknownId
@@ -58,6 +59,9 @@ def explain(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
             return 400, body, {}
         case UnknownId():
             return 404, error_body(_words(error), type="not_found_error"), {}
+        case Unavailable():
+            body = error_body(_words(error), type="server_error", code="backend_unavailable")
+            return 503, body, {"Retry-After": RETRY_AFTER}
         case Problem():
             return 400, error_body(_words(error), type="invalid_request_error"), {}
         case HTTPException():

@@ -16,7 +16,8 @@ from typing import Literal
 
 from chat.pace import Pace
 from chat.watcher import Loaded, Watcher
-from lm.loading import Base
+from lm.backend import Prompt, Unavailable
+from lm.loading import BaseText
 from lm.prompts import encode_chat
 from lm.settings import Sampling
 from lm.stream import Completion, Delta, Stream
@@ -87,7 +88,7 @@ class Reply:
 
 
 class Service:
-    """The session between people, engine and store.
+    """The session between people, backend and store.
 
     Args:
         sampling: what a request leaves unsaid.
@@ -96,7 +97,7 @@ class Service:
     """
 
     def __init__(
-        self, store: Store, base: Base, watcher: Watcher, sampling: Sampling, context: int, pace: Pace
+        self, store: Store, base: BaseText, watcher: Watcher, sampling: Sampling, context: int, pace: Pace
     ) -> None:
         self.store, self.base, self.watcher, self.sampling, self.context = store, base, watcher, sampling, context
         self.pace = pace
@@ -121,7 +122,7 @@ class Service:
 
         Raises:
             TooLong: the messages leave no room for an answer.
-            Problem: unknown model, or the engine's queue is full (`lm.engine.QueueFull`).
+            Problem: unknown model, or the backend's queue is full (`lm.engine.QueueFull`).
         """
         return await asyncio.shield(asyncio.ensure_future(self._begin(turn, sampling)))
 
@@ -135,7 +136,9 @@ class Service:
                 hint="shorten the message or start a new conversation",
             )
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
-        stream, loaded = await asyncio.to_thread(self.watcher.submit, turn.model, prompt_ids, sampling)
+        stream, loaded = await asyncio.to_thread(
+            self.watcher.submit, turn.model, Prompt(turn.messages, prompt_ids), sampling, turn.person_id
+        )
         reply = Reply(turn, prompt_ids, sampling, stream, loaded, started)
         reply.answer = asyncio.create_task(self._follow(reply), name="follow an answer")
         self._under_way.add(reply)
@@ -146,6 +149,9 @@ class Service:
             async for piece in reply.stream:
                 reply._pieces.put_nowait(piece)
             return await asyncio.to_thread(self._record, reply)
+        except Unavailable as problem:  # told to the reader; the backend's own log has the cause
+            log.error("the answer %s was not made: %s", reply.generation_id, problem)
+            raise
         except Exception:  # its reader may be gone, and nobody else would hear of it
             log.exception("the answer %s was not recorded", reply.generation_id)
             raise

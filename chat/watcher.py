@@ -1,8 +1,8 @@
 """Which version answers: follows the store while the server runs, and loads versions that are asked for by name.
 
-A promoted version is read from disk away from the engine's thread, installed between two of the engine's steps, and
-only then becomes the alias `ratchet`. A stream keeps the version it began with: the engine frees a version when its
-last request has ended. What served before stays in memory, so that a rollback is as quick as a glance at the store.
+A promoted version is loaded by the backend while the one before answers, and only then becomes the alias `ratchet`. A
+stream keeps the version it began with: the backend frees a version when its last request has ended. What served before
+stays loaded, so that a rollback is as quick as a glance at the store.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from lm.adapters import adapter_hash, read_adapter
-from lm.engine import Engine
-from lm.loading import Base
+from lm.adapters import adapter_hash
+from lm.backend import Backend, Prompt
 from lm.settings import Sampling
 from lm.stream import Stream
 from problems import Problem
@@ -38,7 +37,7 @@ class UnknownModel(Problem):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A version that the engine holds."""
+    """A version that the backend holds."""
 
     id: int
     adapter_hash: str | None
@@ -53,7 +52,7 @@ BASE = Loaded(0, None)
 
 
 class Watcher:
-    """Keeps the engine's versions in step with the store.
+    """Keeps the backend's versions in step with the store.
 
     Args:
         poll_seconds: time between two looks at the store.
@@ -64,8 +63,7 @@ class Watcher:
     def __init__(
         self,
         store: Store,
-        engine: Engine,
-        base: Base,
+        backend: Backend,
         *,
         poll_seconds: float = 1.0,
         retry_seconds: float = 30.0,
@@ -74,11 +72,12 @@ class Watcher:
         self.serving = BASE
         self.canary: Loaded | None = None
         self.refused: dict[int, str] = {}
-        self._store, self._engine, self._base = store, engine, base
+        self._store, self._backend = store, backend
         self._poll, self._retry, self._keep = poll_seconds, retry_seconds, keep
         self._held: OrderedDict[int, Loaded] = OrderedDict()  # beside the base, least recently used first
         self._refused_at: dict[int, float] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards what serves and what is held
+        self._loading = threading.Lock()  # one version at a time, while answers go on
         self._task: asyncio.Task[None] | None = None
 
     def first_look(self) -> None:
@@ -108,22 +107,28 @@ class Watcher:
             self._flip(wanted[0])
         self.canary = self._held.get(trial.id) if trial and self._load(*trial) else None
 
-    def submit(self, model: str, prompt_ids: list[int], sampling: Sampling) -> tuple[Stream, Loaded]:
-        """Start an answer by the version that `model` names; blocks while that version is read from disk.
+    def submit(
+        self, model: str, prompt: Prompt, sampling: Sampling, person: str = "", deadline: float | None = None
+    ) -> tuple[Stream, Loaded]:
+        """Start an answer by the version that `model` names; blocks while that version is loaded.
+
+        Args:
+            person: whom the request counts to where the backend is fair among people.
+            deadline: seconds from now after which the answer ends with what there is.
 
         Raises:
             UnknownModel: no such version, or its adapter cannot be read.
-            Problem: the engine's own refusals (prompt too long, queue full).
+            Problem: the backend's own refusals (prompt too long, queue full).
         """
         if model == ALIAS:
             with self._lock:
-                return self._engine.submit(prompt_ids, sampling, str(self.serving.id)), self.serving
+                return self._backend.ask(prompt, sampling, str(self.serving.id), person, deadline), self.serving
         wanted = self._named(model)
         with self._lock:
             loaded = BASE if wanted == 0 else self._held[wanted]
             if wanted:
                 self._held.move_to_end(wanted)
-            return self._engine.submit(prompt_ids, sampling, str(wanted)), loaded
+            return self._backend.ask(prompt, sampling, str(wanted), person, deadline), loaded
 
     def models(self) -> list[str]:
         """The names that can be asked for, the alias first."""
@@ -172,9 +177,11 @@ class Watcher:
         return wanted
 
     def _load(self, version: int, adapter: str | None, digest: str | None) -> bool:
-        """Have the engine hold a version; False if its adapter is refused."""
-        if version == 0 or version in self._held:
-            return True
+        """Have the backend hold a version; False if its adapter is refused."""
+        with self._loading:
+            return version == 0 or version in self._held or self._load_anew(version, adapter, digest)
+
+    def _load_anew(self, version: int, adapter: str | None, digest: str | None) -> bool:
         if time.monotonic() - self._refused_at.get(version, float("-inf")) < self._retry:
             return False
         try:
@@ -182,15 +189,13 @@ class Watcher:
             found = adapter_hash(folder)
             if found != digest:
                 raise Problem(f"its adapter {folder} is not the one that was stored ({found}, not {digest})")
-            weights = read_adapter(folder, self._base)
+            self._backend.load(str(version), folder)
         except (Problem, OSError) as refusal:
             self.refused[version], self._refused_at[version] = str(refusal), time.monotonic()
             log.error("version %d is refused: %s; version %d goes on", version, refusal, self.serving.id)
             return False
         with self._lock:
-            if version not in self._held:
-                self._engine.install(str(version), weights)
-                self._held[version] = Loaded(version, digest)
+            self._held[version] = Loaded(version, digest)
         self.refused.pop(version, None)
         self._refused_at.pop(version, None)
         return True
@@ -206,5 +211,5 @@ class Watcher:
             while len(self._held) > self._keep + 1:
                 old = next(iter(self._held))
                 del self._held[old]
-                self._engine.remove(str(old))
+                self._backend.remove(str(old))
         log.info("version %d serves", version)

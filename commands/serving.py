@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import getpass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from commands.frame import cli, command, loaded, model_option, opened
 from console import Outcome, Progress
 from settings import Settings
+
+if TYPE_CHECKING:
+    from lm.backend import Backend
+    from store.database import Store
 
 
 @command(cli, "serve")
@@ -24,18 +28,39 @@ def serve(settings: Settings, progress: Progress, open_browser: bool) -> Outcome
     listener = claim(settings.chat.host, settings.chat.port)  # before anything slow
     from chat import server
     from chat.app import build_app
-    from lm.engine import Engine
 
     def ready(url: str) -> None:
-        click.echo(f"Ratchet serves {base.id} at {url}")
+        place = "this process" if settings.backend.kind == "engine" else f"{settings.backend.url}"
+        click.echo(f"Ratchet serves {backend.base.id} at {url} (answers from {place})")
         if open_browser:
             click.launch(url)
 
     with opened(settings) as store:
-        base = loaded(settings, store)
-        app = build_app(store, Engine(base, settings.engine), base, settings.chat, settings.sampling)
-        server.serve(app, listener, ready=ready)
+        backend = _backend(settings, store)
+        backend.start()  # a server that is not there ends it here, before anybody connects
+        try:
+            app = build_app(store, backend, settings.chat, settings.sampling)
+            server.serve(app, listener, ready=ready)
+        finally:
+            backend.close()
     return Outcome({"served": True}, "Stopped.")
+
+
+def _backend(settings: Settings, store: Store) -> Backend:
+    """Who makes the answers by these settings; the weights are loaded only where it is this process."""
+    from lm.backend import OwnEngine
+    from lm.engine import Engine
+
+    if settings.backend.kind == "engine":
+        return OwnEngine(Engine(loaded(settings, store), settings.engine))
+    from lm.loading import load_text
+    from lm.remote import Remote
+    from lm.vllm import VLLM
+
+    base = load_text(settings.model)
+    if settings.backend.kind == "vllm":
+        return VLLM(base, settings.backend, store.home)
+    return Remote(base, settings.backend)
 
 
 @command(cli, "versions")

@@ -26,7 +26,7 @@ from transformers.pytorch_utils import Conv1D
 from problems import Problem
 
 if TYPE_CHECKING:
-    from lm.loading import Base
+    from lm.loading import Base, BaseText
 
 CONFIG, WEIGHTS, ORIGIN = "adapter_config.json", "adapter_model.safetensors", "ratchet.json"
 PREFIX = "base_model.model."  # what PEFT puts before a module's path
@@ -81,13 +81,8 @@ def read_adapter(folder: Path, base: Base) -> Adapter:
             lacks, has a wrong shape, holds NaN or infinity, or uses a kind of LoRA that the engine does not know.
     """
     folder = Path(folder)
-    config, origin = _read_json(folder / CONFIG), _read_json(folder / ORIGIN)
-    if origin.get("fingerprint") != base.fingerprint:
-        raise Problem(
-            f"The adapter in {folder} was made for {origin.get('base')} ({origin.get('fingerprint')}), "
-            f"not for {base.id} ({base.fingerprint}).",
-            hint="Start with the model that it was made for.",
-        )
+    config = _read_json(folder / CONFIG)
+    check_origin(folder, base)
     _refuse_unknown_kinds(folder, config)
     try:
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
@@ -104,6 +99,17 @@ def read_adapter(folder: Path, base: Base) -> Adapter:
     adapter = Adapter(rank, alpha, _paired(folder, tensors))
     check_adapter(adapter, base)
     return adapter
+
+
+def check_origin(folder: Path, base: BaseText) -> None:
+    """Raises Problem if the adapter in `folder` was made for another base, or does not say for which."""
+    origin = _read_json(Path(folder) / ORIGIN)
+    if origin.get("fingerprint") != base.fingerprint:
+        raise Problem(
+            f"The adapter in {folder} was made for {origin.get('base')} ({origin.get('fingerprint')}), "
+            f"not for {base.id} ({base.fingerprint}).",
+            hint="Start with the model that it was made for.",
+        )
 
 
 def write_adapter(folder: Path, adapter: Adapter, base: Base) -> str:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from lm.templates import manner
 from problems import Problem
@@ -24,9 +33,9 @@ FINGERPRINTED = (
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-@dataclass(frozen=True)
-class Base:
-    """A frozen causal language model with its tokenizer.
+@dataclass(frozen=True, kw_only=True)
+class BaseText:
+    """What is known of a base without its weights in memory: enough to spell prompts and read answers.
 
     `fingerprint` changes when the configuration, the weights or the tokenizer change; `context` is the longest
     sequence, in tokens, that the model was made for.
@@ -34,9 +43,15 @@ class Base:
 
     id: str
     fingerprint: str
-    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     context: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base(BaseText):
+    """A frozen causal language model with its tokenizer."""
+
+    model: PreTrainedModel
 
     @property
     def eos_ids(self) -> frozenset[int]:
@@ -65,28 +80,52 @@ def load_base(name: str = "starter", device: str = "auto", dtype: str = "auto") 
     folder = _folder(name)
     where = _device(device)
     what = _dtype(dtype, where)
+    with _loading(folder):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, dtype=what)
+    model.to(where)  # type: ignore[arg-type]
+    model.eval().requires_grad_(False)
+    text = _text(name, folder, tokenizer, model.config)
+    return Base(id=text.id, fingerprint=text.fingerprint, tokenizer=text.tokenizer, context=text.context, model=model)
+
+
+def load_text(name: str = "starter") -> BaseText:
+    """What `load_base` says of `name`, without its weights in memory; they are read once, for the fingerprint.
+
+    Raises:
+        Problem: as `load_base`, except for weights that are damaged.
+    """
+    folder = _folder(name)
+    with _loading(folder):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return _text(name, folder, tokenizer, config)
+
+
+@contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """What goes wrong while files of a model are read, in plain words."""
     if not any(folder.glob("*.safetensors")):
         raise Problem(f"The model in {folder} holds no .safetensors file.", hint="Only safetensors weights are loaded.")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, dtype=what)
+        yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise Problem(
             f"The model in {folder} cannot be loaded: {reason}",
             hint="Give a causal language model that this edition of transformers knows, with its tokenizer.",
         ) from error
+
+
+def _text(name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> BaseText:
     if not tokenizer.chat_template:
         raise Problem(f"The model in {folder} has no chat template.", hint="Give a model that was tuned to chat.")
     if tokenizer.eos_token_id is None:
         raise Problem(f"The tokenizer in {folder} has no end token.", hint="Set eos_token in tokenizer_config.json.")
-    model.to(where)  # type: ignore[arg-type]
-    model.eval().requires_grad_(False)
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or tokenizer.model_max_length
-    return Base(
+    context = getattr(config.get_text_config(), "max_position_embeddings", None) or tokenizer.model_max_length
+    return BaseText(
         id=name if name == "starter" or not Path(name).is_dir() else folder.resolve().name,
         fingerprint=fingerprint(folder),
-        model=model,
         tokenizer=tokenizer,
         context=int(min(context, tokenizer.model_max_length)),
     )

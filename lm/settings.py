@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
 
 from problems import Problem
 
@@ -27,6 +29,40 @@ class EngineSettings:
         for name, lowest in least.items():
             if not getattr(self, name) >= lowest:
                 raise Problem(f"The engine's {name} is {getattr(self, name)}.", hint=f"Give at least {lowest}.")
+
+
+@dataclass(frozen=True)
+class BackendSettings:
+    """Who makes the answers. Raises Problem for a value that cannot work."""
+
+    kind: Literal["engine", "openai", "vllm"] = "engine"  # this process, any OpenAI-compatible server, or vLLM
+    url: str = ""  # of the server, for example "http://127.0.0.1:8000"
+    key: str = field(default="", repr=False)  # what the server asks for as its API key; best in RATCHET_BACKEND_KEY
+    model: str = ""  # the server's name for the base; empty where it serves exactly one
+    adapters: str = ""  # vllm: the path at which the server sees the home folder; empty where it is the same
+    timeout: float = 60.0  # seconds without a word from the server after which it is given up
+    connections: int = 256  # requests that the server is sent at the same time
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.timeout) and self.timeout > 0):
+            raise Problem(f"The backend's timeout is {self.timeout}.", hint="Give a number above 0.")
+        if self.connections < 1:
+            raise Problem(f"The backend's connections is {self.connections}.", hint="Give at least 1.")
+        if not (self.key.isascii() and self.key.isprintable()):
+            raise Problem("The backend's key holds a character that no header can.", hint="Copy it again.")
+        if self.kind == "engine":
+            return
+        if not self.url:
+            raise Problem(f"The backend is {self.kind}, but backend.url is empty.", hint="Give the server's address.")
+        try:
+            parts = urlsplit(self.url)
+            sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            sound = False
+        # The address stands in messages and logs, where no secret may be.
+        if not sound or "@" in parts.netloc or parts.query or parts.fragment:
+            hint = "Give http://HOST:PORT without a user, a password or a query; a key goes into backend.key."
+            raise Problem("backend.url is no plain address of a server.", hint=hint)
 
 
 @dataclass(frozen=True)

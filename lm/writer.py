@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from lm.stops import Stops
 from lm.thinking import special_marks
 
 Decode = Callable[[list[int]], str]
@@ -44,13 +45,16 @@ class Writer:
 
     def __init__(self, decode: Decode, stop: Sequence[str] = ()) -> None:
         self.text = ""
-        self.stopped = False  # a stop text was met; `text` ends before it
         self._decode = decode
-        self._stop = tuple(stop)
+        self._stops = Stops(stop)
         self._window: list[int] = []
         self._shown = 0  # characters of the window's text already passed on
         self._unshown = 0  # tokens since the window's text last ended in a whole character
-        self._held = ""  # whole characters that may be the beginning of a stop text
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop text was met; `text` ends before it."""
+        return self._stops.stopped
 
     def push(self, token: int) -> str:
         """Add a token; returns the text that is certain now, often empty."""
@@ -79,23 +83,12 @@ class Writer:
         decoded = self._decode(self._window)
         tail = self._release(decoded[self._shown :])
         self._shown = len(decoded)
-        if not self.stopped:
-            self.text += self._held
-            tail, self._held = tail + self._held, ""
-        return tail
+        held = self._stops.finish()
+        self.text += held
+        return tail + held
 
     def _release(self, fresh: str) -> str:
-        if not self._stop:
-            self.text += fresh
-            return fresh
-        waiting = self._held + fresh
-        found = [place for place in (waiting.find(stop) for stop in self._stop) if place >= 0]
-        if found:
-            self.stopped = True
-            certain, self._held = waiting[: min(found)], ""
-        else:
-            keep = max(_overlap(waiting, stop) for stop in self._stop)
-            certain, self._held = waiting[: len(waiting) - keep], waiting[len(waiting) - keep :]
+        certain = self._stops.push(fresh)
         self.text += certain
         return certain
 
@@ -104,11 +97,3 @@ def _without_tail(text: str) -> str:
     """Without the broken characters at the end that a further token could still change."""
     broken = len(text) - len(text.rstrip(BROKEN))
     return text[: len(text) - min(broken, LONGEST)]
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop` without being all of it."""
-    for length in range(min(len(text), len(stop) - 1), 0, -1):
-        if stop.startswith(text[len(text) - length :]):
-            return length
-    return 0

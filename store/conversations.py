@@ -152,7 +152,8 @@ def record_generation(
     Args:
         messages: exactly as sent to the model, each {role, content}.
         version_id: the version that answered; None for an answer that no version here gave (an import).
-        token_ids, logprobs: of the answer, one log-probability (natural) a token, at temperature 1.
+        token_ids, logprobs: of the answer, one log-probability (natural) a token, at temperature 1; no logprobs where
+            they are not known.
         surface: page, api or import.
         latency: seconds from request to last token.
         pair: an id shared by the two halves of a side by side; `side` is left or right.
@@ -172,7 +173,7 @@ def record_generation(
     check_text([dict(each) for each in messages], "messages")
     check_text(dict(sampling), "sampling")
     check_text(text, "the answer")
-    if len(token_ids) != len(logprobs):
+    if logprobs and len(token_ids) != len(logprobs):
         raise Problem(f"An answer of {len(token_ids)} tokens came with {len(logprobs)} log-probabilities.")
     if not all(map(math.isfinite, logprobs)):
         raise Problem("An answer came with a log-probability that is no finite number.")

@@ -300,3 +300,20 @@ def test_a_store_moves_from_one_database_to_the_other_by_its_backup(
     assert run("restore", "store.tar", "--home", "other", "--json").json["counts"]["ratings"] == 40
     assert run("export", "out.jsonl", "--home", "other", "--json").json["rows"] == 40
     assert run("import", pairs, "--home", "other", "--json").json["duplicates"] == 40
+
+
+def test_serving_from_elsewhere_loads_no_weights_and_ends_where_no_server_is(
+    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    monkeypatch.setattr("lm.loading.AutoModelForCausalLM", None)  # whoever loads weights fails
+    for kind in ("openai", "vllm"):
+        monkeypatch.setenv("RATCHET_BACKEND_KIND", kind)
+        monkeypatch.setenv("RATCHET_BACKEND_URL", url)
+        monkeypatch.setenv("RATCHET_BACKEND_KEY", "sk-secret")
+        ended = run("serve", "--port", 0)
+        assert ended.status == 1
+        assert url in ended.err
+        assert "backend.kind = engine" in ended.err
+        assert "sk-secret" not in ended.out + ended.err

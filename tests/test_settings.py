@@ -44,3 +44,16 @@ def test_mistakes_in_the_file_are_refused_with_the_way_out(
 def test_an_unknown_variable_is_refused_too(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"chat\.porrt in the environment"):
         load_settings(tmp_path, {"RATCHET_CHAT_PORRT": "80"})
+
+
+def test_the_backends_key_comes_from_the_environment_and_is_shown_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "ratchet.toml").write_text('[backend]\nkind = "vllm"\nurl = "http://host:8000"\n')
+    settings = load_settings(tmp_path, {"RATCHET_BACKEND_KEY": "sk-secret"})
+    assert settings.backend.key == "sk-secret"
+    assert "sk-secret" not in repr(settings)
+    (tmp_path / "ratchet.toml").write_text("[backend]\nkey = 987654\n")
+    with pytest.raises(Problem, match=r"backend\.key is not shown") as caught:
+        load_settings(tmp_path, {})
+    assert "987654" not in str(caught.value)
+    with pytest.raises(Problem, match=r"backend\.kind is 'vlm'"):
+        load_settings(tmp_path, {"RATCHET_BACKEND_KIND": "vlm", "RATCHET_BACKEND_KEY": "sk"})

@@ -21,6 +21,7 @@ from chat.server import claim, make_server, url_of
 from chat.service import Service
 from chat.settings import ChatSettings
 from lm.adapters import Adapter, write_adapter
+from lm.backend import Backend, OwnEngine
 from lm.engine import Engine
 from lm.loading import Base
 from lm.settings import EngineSettings, Sampling
@@ -110,12 +111,8 @@ def last_generation(store: Store, person: str) -> Generation | None:
         ).first()
 
 
-@contextmanager
-def running_chat(
-    home: Path, base: Base, settings: ChatSettings, sampling: Sampling = SAMPLING, pause: float = 0.0
-) -> Iterator[Running]:
-    """Serve a chat in a thread for as long as the block lasts; `pause` seconds before each step make a slow model."""
-    store = open_store(home)
+def own_engine(base: Base, pause: float = 0.0) -> OwnEngine:
+    """The tiny model in an engine that waits `pause` seconds before each step."""
     engine = Engine(base, ENGINE)
     if pause:
         step = engine.step
@@ -125,7 +122,24 @@ def running_chat(
             return step()
 
         engine.step = slow_step  # type: ignore[method-assign]
-    app = build_app(store, engine, base, settings, sampling)
+    return OwnEngine(engine)
+
+
+@contextmanager
+def running_chat(
+    home: Path,
+    base: Base,
+    settings: ChatSettings,
+    sampling: Sampling = SAMPLING,
+    pause: float = 0.0,
+    backend: Backend | None = None,
+) -> Iterator[Running]:
+    """Serve a chat in a thread for as long as the block lasts.
+
+    `pause` seconds before each step make a slow model; `backend` answers in place of the engine.
+    """
+    store = open_store(home)
+    app = build_app(store, backend or own_engine(base, pause), settings, sampling)
     up = threading.Event()
     listener = claim("127.0.0.1", 0)
     server = make_server(app, ready=up.set)
@@ -170,4 +184,4 @@ def engine(tiny_base: Base) -> Iterator[Engine]:
 @pytest.fixture
 def app(store: Store, tiny_base: Base) -> FastAPI:
     """The application, not started: what does not need an answer."""
-    return build_app(store, Engine(tiny_base, ENGINE), tiny_base, ChatSettings(), SAMPLING)
+    return build_app(store, OwnEngine(Engine(tiny_base, ENGINE)), ChatSettings(), SAMPLING)

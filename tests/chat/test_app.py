@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from chat.app import build_app
 from chat.settings import ChatSettings
+from lm.backend import OwnEngine
 from lm.engine import Engine
 from lm.loading import Base
 from lm.settings import EngineSettings
@@ -47,7 +48,7 @@ def test_a_store_of_another_base_is_refused(tmp_path: Path, tiny_base: Base) -> 
     with store.session() as session:
         ensure_base(session, "other", "0123")
     with pytest.raises(Problem, match="other"):
-        build_app(store, Engine(tiny_base), tiny_base, ChatSettings(), SAMPLING)
+        build_app(store, OwnEngine(Engine(tiny_base)), ChatSettings(), SAMPLING)
     store.close()
 
 
@@ -69,7 +70,7 @@ async def test_what_nobody_foresaw_says_nothing_of_the_inside(
 
 async def test_a_full_queue_says_when_to_come_back(store: Store, tiny_base: Base) -> None:
     engine = Engine(tiny_base, EngineSettings(slots=1, queue=1, context=512))
-    app = build_app(store, engine, tiny_base, ChatSettings(), SAMPLING)
+    app = build_app(store, OwnEngine(engine), ChatSettings(), SAMPLING)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         body = {"messages": [{"role": "user", "content": "Hello"}], "n": 2}
         response = await client.post("/v1/chat/completions", json=body)  # nothing takes the first from the queue

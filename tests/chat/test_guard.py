@@ -10,6 +10,7 @@ from chat.app import build_app
 from chat.guard import Guard
 from chat.people import COOKIE
 from chat.settings import ChatSettings
+from lm.backend import OwnEngine
 from lm.engine import Engine
 from lm.loading import Base
 from store.database import Store
@@ -104,7 +105,7 @@ def test_the_page_gives_a_cookie_once(running: Running) -> None:
 @pytest.fixture
 async def allowing(store: Store, tiny_base: Base) -> AsyncIterator[httpx.AsyncClient]:
     settings = ChatSettings(allowed_origins=("https://friend.example",))
-    app = build_app(store, Engine(tiny_base, ENGINE), tiny_base, settings, SAMPLING)
+    app = build_app(store, OwnEngine(Engine(tiny_base, ENGINE)), settings, SAMPLING)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:7860") as client:
         yield client
 

@@ -9,6 +9,7 @@ from chat.history import weave
 from chat.pace import Pace
 from chat.service import Service, TooLong, Turn
 from chat.watcher import Watcher
+from lm.backend import OwnEngine
 from lm.engine import Engine
 from lm.loading import Base
 from lm.prompts import encode_chat
@@ -23,7 +24,7 @@ LONG = Sampling(temperature=1.0, max_tokens=480, ignore_eos=True)
 
 @pytest.fixture
 async def service(store: Store, engine: Engine, tiny_base: Base) -> AsyncIterator[Service]:
-    watcher = Watcher(store, engine, tiny_base)
+    watcher = Watcher(store, OwnEngine(engine))
     watcher.first_look()
     it = Service(store, tiny_base, watcher, Sampling(), engine.context, Pace(0))
     yield it

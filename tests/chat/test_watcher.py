@@ -9,6 +9,7 @@ import pytest
 
 from chat.settings import ChatSettings
 from chat.watcher import UnknownModel, Watcher
+from lm.backend import OwnEngine, Prompt
 from lm.engine import Engine
 from lm.loading import Base
 from lm.prompts import encode_chat
@@ -23,13 +24,14 @@ GREEDY = Sampling(temperature=0.0, max_tokens=12, ignore_eos=True)
 
 @pytest.fixture
 def watcher(store: Store, engine: Engine, tiny_base: Base) -> Watcher:
-    it = Watcher(store, engine, tiny_base, keep=2)
+    it = Watcher(store, OwnEngine(engine), keep=2)
     it.first_look()
     return it
 
 
 def says(watcher: Watcher, base: Base, model: str = "ratchet") -> list[int]:
-    prompt = encode_chat(base, [{"role": "user", "content": "Where is my parcel?"}])
+    messages = [{"role": "user", "content": "Where is my parcel?"}]
+    prompt = Prompt(messages, encode_chat(base, messages))
     stream, _ = watcher.submit(model, prompt, GREEDY)
     list(stream)
     return stream.completion.token_ids
@@ -86,7 +88,7 @@ def test_a_server_that_starts_on_a_corrupt_version_serves_its_parent(
     bad = add_adapter(store, tiny_base, 3)
     (store.home / "versions/v3/adapter_model.safetensors").unlink()
     serve_version(store, bad)
-    watcher = Watcher(store, engine, tiny_base)
+    watcher = Watcher(store, OwnEngine(engine))
     watcher.first_look()
     assert watcher.serving.id == 0
     assert says(watcher, tiny_base)
@@ -104,7 +106,7 @@ def test_versions_asked_for_by_name_come_and_go(
     assert [says(watcher, tiny_base, f"ratchet@{each}") for each in made] == spoken, "loaded again where needed"
     for name in ("gpt-4", "ratchet@", "ratchet@-1", "ratchet@1.0", "ratchet@99", "ratchet@²"):
         with pytest.raises(UnknownModel):
-            watcher.submit(name, [1], GREEDY)
+            watcher.submit(name, Prompt([], [1]), GREEDY)
 
 
 def test_the_canary_is_loaded_and_let_go(watcher: Watcher, store: Store, tiny_base: Base) -> None:

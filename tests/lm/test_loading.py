@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lm.loading import Base, fingerprint, load_base
+from lm.loading import Base, fingerprint, load_base, load_text
 from problems import Problem
 
 
@@ -80,3 +80,22 @@ def test_model_without_chat_template(tiny_folder: Path, tmp_path: Path) -> None:
 def test_unknown_device_or_number_format(tiny_folder: Path, device: str, dtype: str) -> None:
     with pytest.raises(Problem, match="no "):
         load_base(str(tiny_folder), device=device, dtype=dtype)
+
+
+def test_the_text_of_a_base_is_the_base_without_its_model(
+    tiny_base: Base, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lm.loading.AutoModelForCausalLM", None)  # whoever loads weights fails
+    text = load_text(str(tiny_folder))
+    assert (text.id, text.fingerprint, text.context) == (tiny_base.id, tiny_base.fingerprint, tiny_base.context)
+    assert text.tokenizer.encode("Where is my parcel?") == tiny_base.tokenizer.encode("Where is my parcel?")
+
+
+def test_the_text_of_a_base_is_refused_as_the_base_is(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = copy(tiny_folder, tmp_path)
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(Problem, match="no chat template"):
+        load_text(str(folder))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(Problem, match=r"no \.safetensors"):
+        load_text(str(folder))

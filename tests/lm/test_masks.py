@@ -74,7 +74,7 @@ def test_layers_without_attention_are_refused() -> None:
 
 def test_the_base_keeps_its_window(tiny_base: Base) -> None:
     made = model(MistralConfig(**SMALL, sliding_window=40))
-    Engine(Base("small", "0" * 16, made, tiny_base.tokenizer, 256))
+    Engine(Base(id="small", fingerprint="0" * 16, model=made, tokenizer=tiny_base.tokenizer, context=256))
     assert made.config.sliding_window == 40
 
 
@@ -99,7 +99,7 @@ def test_a_window_inside_the_modules_ends_the_context(tiny_base: Base) -> None:
         bos_token_id=0,
         eos_token_id=1,
     )
-    base = Base("small", "0" * 16, model(config), tiny_base.tokenizer, 256)
+    base = Base(id="small", fingerprint="0" * 16, model=model(config), tokenizer=tiny_base.tokenizer, context=256)
     engine = Engine(base, EngineSettings(slots=3))
     assert engine.context == 16
     prompts = [[9, 8, 7], list(range(20, 28))]

@@ -94,7 +94,7 @@ def test_the_token_that_ends_a_turn_ends_answers(
     tiny_base: Base, with_template: MakeTokenizer, template: str, end: str
 ) -> None:
     tokenizer = with_template(template, end)
-    base = Base("asked", "0" * 16, tiny_base.model, tokenizer, 256)
+    base = Base(id="asked", fingerprint="0" * 16, model=tiny_base.model, tokenizer=tokenizer, context=256)
     assert base.eos_ids == tiny_base.eos_ids | {tokenizer.convert_tokens_to_ids(end)}
 
 

@@ -16,7 +16,15 @@ from problems import Problem
 def test_models_that_cannot_run_in_slots_are_refused(tiny_base: Base) -> None:
     model = AutoModelForCausalLM.from_config(BloomConfig(vocab_size=320, hidden_size=32, n_layer=2, n_head=4))
     with pytest.raises(Problem, match="Bloom"):
-        Engine(Base("small", "0" * 16, model.eval().requires_grad_(False), tiny_base.tokenizer, 256))
+        Engine(
+            Base(
+                id="small",
+                fingerprint="0" * 16,
+                model=model.eval().requires_grad_(False),
+                tokenizer=tiny_base.tokenizer,
+                context=256,
+            )
+        )
 
 
 def test_storage_is_shared_and_the_base_untouched(tiny_base: Base) -> None:
