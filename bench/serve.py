@@ -289,8 +289,9 @@ def tell(name: str, dtype: str, found: dict[str, Any]) -> None:
             continue
         first = each["first_token_ms"]
         print(
-            f"  {side} {SIDES[side]:<24}{each['tokens_per_second']:8.1f} tokens/s  {each['share_of_floor']:6.1%} of the "
-            f"floor  first token {first['median']:7.1f} ms, p95 {first['p95']:7.1f}  cpu {each['cpu_ms_per_token']:.2f} ms"
+            f"  {side} {SIDES[side]:<24}{each['tokens_per_second']:8.1f} tokens/s, {each['share_of_floor']:5.1%} of "
+            f"the floor, first token {first['median']:7.1f} ms, p95 {first['p95']:7.1f}, "
+            f"processor {each['cpu_ms_per_token']:.2f} ms a token"
         )
     for pair, ratio in found["ratios"].items():
         aims = AIMS_AGAINST_A[dtype] if pair.endswith("a") else AIMS_AGAINST_D
