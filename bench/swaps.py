@@ -162,7 +162,8 @@ def install_many(base: Base, installs: int) -> dict[str, Any]:
     prompts = [encode_chat(base, chat) for chat in questions(base, PROMPTS, seed=8)]
     adapters = [random_adapter(base, seed) for seed in range(4)]
     memory: list[float] = []
-    refused = failed = wrong = 0
+    failed: list[str] = []
+    refused = wrong = 0
     every = max(1, installs // MARKS)
     with tempfile.TemporaryDirectory() as folder, Engine(base, EngineSettings()) as engine:
         damaged = Path(folder) / "damaged"
@@ -170,7 +171,11 @@ def install_many(base: Base, installs: int) -> dict[str, Any]:
         (damaged / WEIGHTS).write_bytes((damaged / WEIGHTS).read_bytes()[:-100])
         not_finite = broken(adapters[0])
         streams: deque[tuple[int, Stream]] = deque()
-        answers: dict[int, list[int]] = {}  # of each adapter, to the prompt that it is always asked
+        alone = []  # each adapter's answer to the prompt that it is always asked
+        for which, adapter in enumerate(adapters):
+            engine.install("alone", adapter)
+            alone += [done.token_ids for done in engine.generate([prompts[which]], sampling, "alone")]
+        engine.remove("alone")
         begun = time.monotonic()
         for turn in range(installs):
             which = turn % len(adapters)
@@ -185,12 +190,12 @@ def install_many(base: Base, installs: int) -> dict[str, Any]:
                 engine.remove(f"v{turn - 1}")
             while len(streams) > (UNDER_WAY if turn < installs - 1 else 0):
                 which, stream = streams.popleft()
-                for _ in stream:
-                    pass
-                if stream.failed:
-                    failed += 1
-                elif stream.completion.token_ids != answers.setdefault(which, stream.completion.token_ids):
-                    wrong += 1
+                try:
+                    for _ in stream:
+                        pass
+                    wrong += stream.completion.token_ids != alone[which]
+                except Exception as error:  # counted and told
+                    failed.append(f"{type(error).__name__}: {error}")
             if (turn + 1) % every == 0:
                 memory.append(process.memory_info().rss / 1e6)
         seconds = time.monotonic() - begun
@@ -200,7 +205,8 @@ def install_many(base: Base, installs: int) -> dict[str, Any]:
         "installs": installs,
         "streams_under_way": UNDER_WAY,
         "seconds": seconds,
-        "failed": failed,
+        "failed": len(failed),
+        "reasons": sorted(set(failed)),
         "wrong": wrong,
         "damaged_refused": f"{refused} of {2 * len(range(every // 2, installs, every))}",
         "resident_mb": [round(each, 1) for each in memory],
@@ -254,9 +260,9 @@ def main() -> None:
         for name in ("with_swaps", "without"):
             each = row[name]
             print(
-                f"  {name.replace('_', ' ')}: {each['answers']} answers {each['by_version']}, {each['dropped']} dropped "
-                f"{each['reasons']}, {each['garbled']} garbled, {each['of_them_another_versions_answer']} of them "
-                f"another version's; longest gap {each['gap_ms'].get('longest', 0):.0f} ms, median of the streams' "
+                f"  {name.replace('_', ' ')}: {each['answers']} answers {each['by_version']}, {each['dropped']} "
+                f"dropped {each['reasons']}, {each['garbled']} garbled, {each['of_them_another_versions_answer']} of "
+                f"them another version's; longest gap {each['gap_ms'].get('longest', 0):.0f} ms, median of the streams' "
                 f"longest {each['gap_ms'].get('median_of_longest', 0):.0f} ms"
             )
     if chosen.installs:
@@ -265,7 +271,7 @@ def main() -> None:
         slope = row["mb_per_100_after_the_first_tenth"]
         print(
             f"{row['installs']} installs in {row['seconds']:.0f} s: resident {row['resident_mb']} MB, "
-            f"{'-' if slope is None else format(slope, '.2f')} MB per 100; {row['failed']} streams failed, "
+            f"{'-' if slope is None else format(slope, '.2f')} MB per 100; {row['failed']} streams failed {row['reasons']}, "
             f"{row['wrong']} wrong; damaged adapters refused: {row['damaged_refused']}"
         )
     keep("swaps", result)
