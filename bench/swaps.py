@@ -262,8 +262,8 @@ def main() -> None:
             print(
                 f"  {name.replace('_', ' ')}: {each['answers']} answers {each['by_version']}, {each['dropped']} "
                 f"dropped {each['reasons']}, {each['garbled']} garbled, {each['of_them_another_versions_answer']} of "
-                f"them another version's; longest gap {each['gap_ms'].get('longest', 0):.0f} ms, median of the streams' "
-                f"longest {each['gap_ms'].get('median_of_longest', 0):.0f} ms"
+                f"them another version's; longest gap {each['gap_ms'].get('longest', 0):.0f} ms, median of the "
+                f"streams' longest {each['gap_ms'].get('median_of_longest', 0):.0f} ms"
             )
     if chosen.installs:
         row = install_many(base, chosen.installs)
@@ -271,8 +271,8 @@ def main() -> None:
         slope = row["mb_per_100_after_the_first_tenth"]
         print(
             f"{row['installs']} installs in {row['seconds']:.0f} s: resident {row['resident_mb']} MB, "
-            f"{'-' if slope is None else format(slope, '.2f')} MB per 100; {row['failed']} streams failed {row['reasons']}, "
-            f"{row['wrong']} wrong; damaged adapters refused: {row['damaged_refused']}"
+            f"{'-' if slope is None else format(slope, '.2f')} MB per 100; {row['failed']} streams "
+            f"failed {row['reasons']}, {row['wrong']} wrong; damaged adapters refused: {row['damaged_refused']}"
         )
     keep("swaps", result)
 
