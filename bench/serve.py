@@ -15,7 +15,8 @@ the `usage` that the server itself reports at the end of each stream. c is told 
 copy of the model whose configuration names no end token. The clients of c and d are the same process of clients.py.
 Tokens a second are of the whole batch: generated tokens over the time from the first request to the last end. The time
 to the first token runs from a request to the first text of its answer (for a, which does not queue, from its own turn).
-The floor is the time of the bare matrix products that one step of the batch needs; share is a side's rate over it.
+The floor is the time of the bare matrix products that one step of the batch needs; share is a side's rate over it. The
+bound counts the products of reading the prompts besides (512 tokens at a time, without the head): nobody is faster.
 The other server and engine are loaded, and idle, while one side runs; what they use meanwhile is measured and told.
 Prints a table, writes bench/results/serve.json.
 """
@@ -63,7 +64,8 @@ OURS, THEIRS = ("b", "c"), ("a", "d")
 # Least ratios that are aimed at, by streams. Against d, the time to the first token is to be no longer besides.
 AIMS_AGAINST_A = {"float32": {1: 1.0, 8: 4.5, 32: 9.0}, "bfloat16": {1: 1.1, 8: 5.5, 32: 9.0}}
 AIMS_AGAINST_D = {8: 1.5, 32: 2.5}
-FLOOR_REPEATS = 20
+REPEATS = 20
+PIECE = 512  # prompt tokens read at a time, for the bound
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,13 @@ class FirstToken(BaseStreamer):
 
 def one_at_a_time(base: Base, most: int, batch: Batch) -> Run:
     """Side a, on at most `most` of the requests: its rate does not depend on how many there are."""
+    generate: Any = base.model.generate
     firsts, tokens = [], 0
     begun, cpu = time.monotonic(), time.process_time()
     for prompt in batch.prompts[:most]:
         turn, streamer = time.monotonic(), FirstToken()
         ids = torch.tensor([prompt])
-        done = base.model.generate(
+        done = generate(
             ids,
             attention_mask=torch.ones_like(ids),
             do_sample=False,
@@ -159,12 +162,14 @@ def over_http(server: Server, crowd: Crowd, extra: dict[str, Any], batch: Batch)
 
 
 @torch.inference_mode()
-def floor(base: Base, streams: int) -> float:
-    """Seconds of the matrix products of one step of `streams` rows, the head's among them: median of repeats."""
-    weights = [module.weight for module in base.model.modules() if isinstance(module, nn.Linear)]
-    inputs = {size: torch.randn(streams, size, dtype=base.model.dtype) for size in {w.shape[1] for w in weights}}
+def products(base: Base, rows: int, *, head: bool) -> float:
+    """Seconds of all linear layers' matrix products on `rows` rows, with or without the head: median of repeats."""
+    last = base.model.get_output_embeddings()
+    modules = [each for each in base.model.modules() if isinstance(each, nn.Linear) and (head or each is not last)]
+    weights = [each.weight for each in modules]
+    inputs = {size: torch.randn(rows, size, dtype=base.model.dtype) for size in {w.shape[1] for w in weights}}
     took = []
-    for _ in range(FLOOR_REPEATS):
+    for _ in range(REPEATS):
         begun = time.perf_counter()
         for weight in weights:
             linear(inputs[weight.shape[1]], weight)
@@ -183,11 +188,14 @@ def cell(
 ) -> dict[str, Any]:
     """Every side at one number of streams. A side that fails goes into `failed` with its reason and runs no more."""
     runs: dict[str, list[Run]] = {name: [] for name in sides}
-    floors = []
+    steps, pieces, prompts = [], [], []
     seed = streams * 1000
     for turn in range(-1, rounds):  # the first one warms up
         batch = batch_of(base, streams, length if turn >= 0 else min(8, length), seed + turn)
-        floors.append(floor(base, streams))
+        if turn >= 0:
+            steps.append(products(base, streams, head=True))
+            pieces.append(products(base, PIECE, head=False))
+            prompts.append(sum(len(prompt) for prompt in batch.prompts))
         for name, side in sides.items():
             if name in failed:
                 continue
@@ -198,9 +206,16 @@ def cell(
                 continue
             if turn >= 0:
                 runs[name].append(run)
-    step = statistics.median(floors[1:])
+    step, prompt = statistics.median(steps), statistics.median(prompts)
+    whole = step * length + statistics.median(pieces) * prompt / PIECE
     rates = {name: [run.tokens / run.seconds for run in some] for name, some in runs.items() if name not in failed}
-    found: dict[str, Any] = {"streams": streams, "new_tokens": length, "floor_tokens_per_second": streams / step}
+    found: dict[str, Any] = {
+        "streams": streams,
+        "new_tokens": length,
+        "prompt_tokens": prompt,
+        "floor_tokens_per_second": streams / step,
+        "bound_tokens_per_second": streams * length / whole,
+    }
     found["sides"] = {name: {"failed": why} for name, why in failed.items()}
     for name, each in rates.items():
         firsts = sorted(first for run in runs[name] for first in run.firsts)
@@ -282,7 +297,10 @@ def measure(model: Model, name: str, wanted: Sequence[str], chosen: argparse.Nam
 def tell(name: str, dtype: str, found: dict[str, Any]) -> None:
     """Print one cell."""
     streams = found["streams"]
-    print(f"{name}, {streams} streams, {found['new_tokens']} tokens; floor {found['floor_tokens_per_second']:.0f}/s")
+    print(
+        f"{name}, {streams} streams, {found['prompt_tokens']:.0f} tokens of prompts, {found['new_tokens']} new a "
+        f"stream; floor {found['floor_tokens_per_second']:.0f}/s, bound {found['bound_tokens_per_second']:.0f}/s"
+    )
     for side, each in sorted(found["sides"].items()):
         if "failed" in each:
             print(f"  {side} {SIDES[side]:<24} failed: {each['failed']}")
@@ -315,7 +333,7 @@ def main() -> None:
     parser.add_argument("--sides", type=words, default=list(SIDES))
     parser.add_argument("--new-tokens", type=int, help="of an answer [96 for the starter, 48 for the others]")
     parser.add_argument("--alone", type=int, default=8, help="most requests a round of side a")
-    parser.add_argument("--theirs", default=" ".join(PAGED), help="flags of transformers serve")
+    parser.add_argument("--theirs", default=" ".join(PAGED), help="flags of transformers serve; write --theirs='...'")
     chosen = parser.parse_args()
     facts = machine("torch", "transformers", "fastapi", "uvicorn")
     print(f"{facts['machine']} {facts['versions']}")

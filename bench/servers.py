@@ -50,7 +50,7 @@ class Server:
 def serve_ratchet(
     home: Path, flags: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """`ratchet serve` on the store in `home`; RuntimeError, with the log's end, if it does not become ready."""
+    """`ratchet serve` on the store in `home`; RuntimeError, with what it logged, if it does not become ready."""
     port = free_port()
     command = [sys.executable, "-m", "ratchet", "serve", "--port", str(port), "--home", str(home), *flags]
     with _running(command, port, "/readyz", environment or {}) as pid:
@@ -84,7 +84,8 @@ def _running(command: Sequence[str], port: int, path: str, environment: Mapping[
             while not _ready(f"http://127.0.0.1:{port}{path}"):
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
-                    raise RuntimeError(f"{' '.join(command[1:4])} is not ready: {log.read()[-500:].strip()}")
+                    said = " ".join(log.read().split())
+                    raise RuntimeError(f"{' '.join(command[1:4])} is not ready: {said[:300]} ... {said[-300:]}")
                 time.sleep(0.1)
             yield process.pid
         finally:
