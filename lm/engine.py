@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lm.adapters import Adapter, check_adapter
 from lm.cache import SlotCache
+from lm.figures import Figures
 from lm.likelihood import batches, log_likelihood
 from lm.loading import Base
 from lm.lora import AdapterBank, Version
@@ -35,7 +36,15 @@ _LIKELIHOOD_ROWS = 16
 
 
 class QueueFull(Problem):
-    """As many requests wait as may; try again later."""
+    """As many requests wait as may; try again in `wait` seconds."""
+
+    def __init__(self, message: str, *, hint: str = "", wait: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.wait = wait
+
+
+class Late(Problem):
+    """Waited past its deadline and never began."""
 
 
 class Engine:
@@ -144,7 +153,20 @@ class Engine:
 
     # Requests
 
-    def submit(self, prompt_ids: list[int], sampling: Sampling, version: str = BASE) -> Stream:
+    def figures(self) -> Figures:
+        """What the engine holds and has done since it was made."""
+        with self._gate:
+            waiting, versions = len(self._waiting), list(self._versions)
+        return Figures(self.settings.slots, len(self._rows), waiting, 0, 0, 0, {}, versions, 0)
+
+    def submit(
+        self,
+        prompt_ids: list[int],
+        sampling: Sampling,
+        version: str = BASE,
+        person: str = "",
+        deadline: float | None = None,
+    ) -> Stream:
         """Queue a request and return its stream at once.
 
         Raises:
@@ -352,11 +374,20 @@ class Engine:
         uniforms = torch.tensor([request.uniform() for request in rows], device=self._device)
         drawn = draw(logits, plan, uniforms)
         ended = []
-        for request, token, logprob, sampling_logprob in zip(rows, *(part.tolist() for part in drawn), strict=True):
+        most = max((request.sampling.top_logprobs for request in rows), default=0)
+        likeliest = torch.log_softmax(logits, -1).topk(most, dim=-1) if most else None
+        for row, (request, token, logprob, sampling_logprob) in enumerate(
+            zip(rows, *(part.tolist() for part in drawn), strict=True)
+        ):
+            wanted = request.sampling.top_logprobs
+            tops = None
+            if wanted and likeliest is not None:
+                values, ids = likeliest.values[row, :wanted].tolist(), likeliest.indices[row, :wanted].tolist()
+                tops = list(zip(ids, values, strict=True))
             try:
                 if logprob != logprob:
                     raise Problem("The model computed NaN for this request.", hint="Roll back to an earlier version.")
-                if request.accept(token, logprob, sampling_logprob):
+                if request.accept(token, logprob, sampling_logprob, tops):
                     ended.append(request)
             except Exception as error:  # this row's alone: the others go on
                 request.stream.fail(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from jinja2 import TemplateError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Message = dict[str, str]
 
 
-def encode_chat(base: Base, messages: list[Message]) -> list[int]:
+def encode_chat(base: Base, messages: list[Message], thinking: bool | None = None) -> list[int]:
     """Token ids of `messages` ({"role", "content"}) in the base's chat template, ending where the answer begins.
 
     Raises:
@@ -23,7 +23,10 @@ def encode_chat(base: Base, messages: list[Message]) -> list[int]:
     if not messages:
         raise Problem("There is no message to answer.", hint="Send at least one message.")
     try:
-        ids = base.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        more: dict[str, Any] = {} if thinking is None else {"enable_thinking": thinking}
+        ids = base.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=False, **more
+        )
     except TemplateError as error:
         raise Problem(f"The chat template refuses these messages: {error}", hint="Check their roles.") from error
     return cast(list[int], ids)

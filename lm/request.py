@@ -24,6 +24,7 @@ class Request:
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
         self.sampling_logprobs: list[float] = []
+        self.top_logprobs: list[list[tuple[int, float]]] = []
         self._limit = min(sampling.max_tokens, room)
         self._ends = frozenset() if sampling.ignore_eos else ends
         self._draws = random.Random(sampling.seed)
@@ -35,10 +36,14 @@ class Request:
         """The next random number of this request, in [0, 1)."""
         return self._draws.random()
 
-    def accept(self, token: int, logprob: float, sampling_logprob: float) -> bool:
+    def accept(
+        self, token: int, logprob: float, sampling_logprob: float, tops: list[tuple[int, float]] | None = None
+    ) -> bool:
         """Add a drawn token; True when the request is over."""
         self.token_ids.append(token)
         self.logprobs.append(logprob)
+        if tops is not None:
+            self.top_logprobs.append(tops)
         self.sampling_logprobs.append(sampling_logprob)
         reason: FinishReason | None = None
         text, writer = "", self._writer
@@ -55,7 +60,7 @@ class Request:
             if writer.stopped:  # the stop text may show only once no token can change the last characters
                 reason = "stop"
         if self._live:
-            self.stream.push(Delta(text, [token], [logprob]))
+            self.stream.push(Delta(text, [token], [logprob], [] if tops is None else [tops]))
         if reason is None:
             return False
         self.close(reason)
@@ -71,4 +76,6 @@ class Request:
             if spelled and spelled[-1] in self._ends:
                 spelled = spelled[:-1]
             text = self._decode(spelled)
-        self.stream.finish(Completion(self.token_ids, self.logprobs, self.sampling_logprobs, text, reason))
+        self.stream.finish(
+            Completion(self.token_ids, self.logprobs, self.sampling_logprobs, text, reason, self.top_logprobs)
+        )

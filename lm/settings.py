@@ -14,12 +14,21 @@ class EngineSettings:
 
     slots: int = 32  # requests that generate at the same time
     context: int = 1024  # tokens a request may hold, prompt and answer together; capped by the model
-    queue: int = 256  # requests that may wait for a slot before new ones are refused
+    queue: int = 512  # requests that may wait for a slot before new ones are refused
     prefill: int = 512  # prompt tokens read in one step, so that a long prompt never stalls the running streams
     threads: int = 0  # CPU threads of torch; 0 leaves torch's choice
+    prefix_cache: int = 256  # MB of keys and values kept for prompts that begin alike; 0 keeps none
+    deadline: float = 0.0  # seconds a request may take from submit to its end; 0 sets no limit
 
     def __post_init__(self) -> None:
-        for name, least in (("slots", 1), ("context", 2), ("queue", 1), ("prefill", 1), ("threads", 0)):
+        for name, least in (
+            ("slots", 1),
+            ("context", 2),
+            ("queue", 1),
+            ("prefill", 1),
+            ("threads", 0),
+            ("prefix_cache", 0),
+        ):
             if getattr(self, name) < least:
                 raise Problem(f"The engine's {name} is {getattr(self, name)}.", hint=f"Give at least {least}.")
 
@@ -35,6 +44,9 @@ class Sampling:
     stop: tuple[str, ...] = ()  # the answer ends before the first of these texts
     seed: int | None = None  # same seed, same prompt, same version: same answer; None draws afresh
     ignore_eos: bool = False  # go on after the model's end token (for measurements of speed)
+    min_p: float = 0.0  # drop tokens less likely than this share of the likeliest; 0 drops none
+    repetition_penalty: float = 1.0  # above 1 makes tokens that stood before less likely
+    top_logprobs: int = 0  # how many of the likeliest tokens are reported a position, 0 to 20
 
     def __post_init__(self) -> None:
         def refuse(name: str, allowed: str) -> None:
@@ -46,6 +58,12 @@ class Sampling:
             refuse("top_p", "a number above 0 and up to 1")
         if self.top_k < 0:
             refuse("top_k", "a whole number from 0 up")
+        if not 0 <= self.min_p <= 1:
+            refuse("min_p", "a number from 0 to 1")
+        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+            refuse("repetition_penalty", "a number above 0")
+        if not 0 <= self.top_logprobs <= 20:
+            refuse("top_logprobs", "a whole number from 0 to 20")
         if self.max_tokens < 1:
             refuse("max_tokens", "a whole number from 1 up")
         if any(not text for text in self.stop):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "deadline"]
 
 
 @dataclass
@@ -18,6 +18,7 @@ class Delta:
     text: str
     token_ids: list[int]
     logprobs: list[float]
+    top_logprobs: list[list[tuple[int, float]]] = field(default_factory=list)
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Completion:
     sampling_logprobs: list[float]
     text: str
     finish_reason: FinishReason
+    top_logprobs: list[list[tuple[int, float]]] = field(default_factory=list)
 
 
 class Stream:
@@ -45,6 +47,8 @@ class Stream:
 
     def __init__(self, version: str, ended: Callable[[Stream], None] | None = None) -> None:
         self.version = version
+        self.cached_tokens: int | None = None  # tokens of the prompt that were not read anew; None: not known
+        self.waited: float | None = None  # seconds between submit and a slot; None: not known
         self.cancelled = False
         self._ended = ended
         self._changed = threading.Condition()
@@ -142,6 +146,7 @@ class Stream:
             "".join(delta.text for delta in pending),
             [token for delta in pending for token in delta.token_ids],
             [logprob for delta in pending for logprob in delta.logprobs],
+            [tops for delta in pending for tops in delta.top_logprobs],
         )
 
     def _wake(self) -> None:
