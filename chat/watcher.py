@@ -108,7 +108,14 @@ class Watcher:
             self._flip(wanted[0])
         self.canary = self._held.get(trial.id) if trial and self._load(*trial) else None
 
-    def submit(self, model: str, prompt_ids: list[int], sampling: Sampling) -> tuple[Stream, Loaded]:
+    def submit(
+        self,
+        model: str,
+        prompt_ids: list[int],
+        sampling: Sampling,
+        person: str = "",
+        deadline: float | None = None,
+    ) -> tuple[Stream, Loaded]:
         """Start an answer by the version that `model` names; blocks while that version is read from disk.
 
         Raises:
@@ -117,18 +124,24 @@ class Watcher:
         """
         if model == ALIAS:
             with self._lock:
-                return self._engine.submit(prompt_ids, sampling, str(self.serving.id)), self.serving
+                stream = self._engine.submit(prompt_ids, sampling, str(self.serving.id), person, deadline)
+                return stream, self.serving
         wanted = self._named(model)
         with self._lock:
             loaded = BASE if wanted == 0 else self._held[wanted]
             if wanted:
                 self._held.move_to_end(wanted)
-            return self._engine.submit(prompt_ids, sampling, str(wanted)), loaded
+            return self._engine.submit(prompt_ids, sampling, str(wanted), person, deadline), loaded
 
     def models(self) -> list[str]:
         """The names that can be asked for, the alias first."""
         with self._store.session(reading=True) as session:
             return [ALIAS, *(f"{ALIAS}@{each}" for each in session.scalars(select(Version.id).order_by(Version.id)))]
+
+    def held(self) -> list[int]:
+        """Ids of the versions in memory, the base's first."""
+        with self._lock:
+            return [0, *self._held]
 
     @property
     def running(self) -> bool:

@@ -22,9 +22,11 @@ def serve(settings: Settings, progress: Progress, open_browser: bool) -> Outcome
     from chat.server import claim
 
     listener = claim(settings.chat.host, settings.chat.port)  # before anything slow
-    from chat import server
+    from chat import logs, server
     from chat.app import build_app
     from lm.engine import Engine
+
+    logs.configure(settings.chat.log_format, settings.chat.log_level)
 
     def ready(url: str) -> None:
         click.echo(f"Ratchet serves {base.id} at {url}")
