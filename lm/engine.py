@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
@@ -295,7 +296,9 @@ class Engine:
             bulk_slots = self.settings.slots - (self.settings.slots // 4 if self._thread is not None else 0)
             for line, slots in ((self._waiting, self.settings.slots), (self._bulk, bulk_slots)):
                 while line and len(self._rows) < slots:
-                    self._rows.append(line.popleft())
+                    request = line.popleft()
+                    request.waited = time.monotonic() - request.made
+                    self._rows.append(request)
                     self._rearranged = True
 
     def _arrange(self) -> None:

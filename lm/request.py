@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Set
 
 from lm.lora import Version
@@ -20,6 +21,7 @@ class Request:
     ) -> None:  # fmt: skip
         """`room`: tokens the slot has left for the answer; `live`: somebody reads the pieces as they come."""
         self.prompt, self.sampling, self.version, self.stream = prompt, sampling, version, stream
+        self.made, self.waited = time.monotonic(), 0.0
         self.filled = 0  # tokens of prompt and answer whose keys and values the slot holds
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
@@ -77,5 +79,5 @@ class Request:
                 spelled = spelled[:-1]
             text = self._decode(spelled)
         self.stream.finish(
-            Completion(self.token_ids, self.logprobs, self.sampling_logprobs, text, reason, self.top_logprobs)
+            Completion(self.token_ids, self.logprobs, self.sampling_logprobs, text, reason, self.top_logprobs, 0, self.waited)
         )

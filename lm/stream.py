@@ -36,6 +36,8 @@ class Completion:
     text: str
     finish_reason: FinishReason
     top_logprobs: list[list[tuple[int, float]]] = field(default_factory=list)
+    cached_tokens: int = 0  # of the prompt, not read anew
+    waited: float = 0.0  # seconds between submit and a slot
 
 
 class Stream:
@@ -47,8 +49,6 @@ class Stream:
 
     def __init__(self, version: str, ended: Callable[[Stream], None] | None = None) -> None:
         self.version = version
-        self.cached_tokens: int | None = None  # tokens of the prompt that were not read anew; None: not known
-        self.waited: float | None = None  # seconds between submit and a slot; None: not known
         self.cancelled = False
         self._ended = ended
         self._changed = threading.Condition()
