@@ -246,6 +246,9 @@ def _model(name: str) -> dict[str, Any]:
 def _usage(replies: Sequence[Reply], answers: Sequence[Answer]) -> dict[str, Any]:
     prompt = len(replies[0].prompt_ids)
     completion = sum(len(answer.completion.token_ids) for answer in answers)
-    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-    cached = replies[0].stream.cached_tokens
-    return usage if cached is None else usage | {"prompt_tokens_details": {"cached_tokens": cached}}
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": answers[0].completion.cached_tokens},
+    }

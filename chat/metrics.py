@@ -49,12 +49,11 @@ class Metrics:
             registry=mine,
         )
 
-    def answered(self, surface: str, first: float | None, seconds: float, waited: float | None) -> None:
-        """Count an answer: seconds to its first piece, to its end, and in the queue; None where there was none."""
+    def answered(self, surface: str, first: float | None, seconds: float, waited: float) -> None:
+        """Count an answer: seconds to its first piece (None: it has none), to its end, and in the queue."""
         if first is not None:
             self.first.labels(surface).observe(first)
-        if waited is not None:
-            self.waited.labels(surface).observe(waited)
+        self.waited.labels(surface).observe(waited)
         self.whole.labels(surface).observe(seconds)
 
     def rated(self, surface: str, kind: str) -> None:

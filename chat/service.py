@@ -206,7 +206,7 @@ class Service:
     def _tell(self, reply: Reply, answer: Answer) -> None:
         """Count the answer, and log it without a word of it."""
         surface = reply.turn.surface
-        self.metrics.answered(surface, reply.first_seconds, answer.seconds, reply.stream.waited)
+        self.metrics.answered(surface, reply.first_seconds, answer.seconds, answer.completion.waited)
         logs.tell(
             log,
             "answer",

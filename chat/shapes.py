@@ -69,7 +69,7 @@ class Choice(Shape):
 
 
 class PromptDetails(Shape):
-    """Of the prompt's tokens."""
+    """Of the prompt's tokens, those that had been read before."""
 
     cached_tokens: int
 
@@ -80,7 +80,7 @@ class Usage(Shape):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
-    prompt_tokens_details: PromptDetails | None = None  # only where the engine tells
+    prompt_tokens_details: PromptDetails
 
 
 class ChatCompletion(Shape):
