@@ -119,7 +119,8 @@ def build_app(store: Store, engine: Engine, base: Base, settings: ChatSettings, 
     async def docs() -> HTMLResponse:
         return HTMLResponse(reference_page(app.openapi()))
 
-    app.openapi_schema = describe(app)
+    description = describe(app)
+    app.openapi = lambda: description  # type: ignore[method-assign]  # FastAPI's way to a description of one's own
     refuse_the_rest(app)
 
     from chat.page import mount_page  # Gradio takes seconds to import: after the store has been found in order
