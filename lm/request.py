@@ -78,6 +78,6 @@ class Request:
             if spelled and spelled[-1] in self._ends:
                 spelled = spelled[:-1]
             text = self._decode(spelled)
-        self.stream.finish(
-            Completion(self.token_ids, self.logprobs, self.sampling_logprobs, text, reason, self.top_logprobs, 0, self.waited)
-        )
+        done = Completion(self.token_ids, self.logprobs, self.sampling_logprobs, text, reason, self.top_logprobs)
+        done.waited = self.waited
+        self.stream.finish(done)
