@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,6 +98,16 @@ def serve_version(store: Store, version: int) -> None:
         promote(session, version, "test", "to see it serve")
 
 
+def thoughtful(base: Base) -> Base:
+    """The base with a chat template of a model that may think before it answers."""
+    tokenizer = copy.deepcopy(base.tokenizer)
+    tokenizer.chat_template += (
+        "{% if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}"
+        "<think>\n\n</think>\n\n{% endif %}"
+    )
+    return replace(base, tokenizer=tokenizer)
+
+
 def last_generation(store: Store, person: str) -> Generation | None:
     """The latest answer to a person of this name or id."""
     from store.schema import Person
@@ -112,11 +123,16 @@ def last_generation(store: Store, person: str) -> Generation | None:
 
 @contextmanager
 def running_chat(
-    home: Path, base: Base, settings: ChatSettings, sampling: Sampling = SAMPLING, pause: float = 0.0
+    home: Path,
+    base: Base,
+    settings: ChatSettings,
+    sampling: Sampling = SAMPLING,
+    pause: float = 0.0,
+    engine_settings: EngineSettings = ENGINE,
 ) -> Iterator[Running]:
     """Serve a chat in a thread for as long as the block lasts; `pause` seconds before each step make a slow model."""
     store = open_store(home)
-    engine = Engine(base, ENGINE)
+    engine = Engine(base, engine_settings)
     if pause:
         step = engine.step
 
