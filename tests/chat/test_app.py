@@ -30,7 +30,7 @@ async def test_not_ready_before_it_is_started(app: FastAPI) -> None:
 
 def test_the_reference_names_every_route_and_asks_nothing_of_others(running: Running) -> None:
     page = running.client.get("/docs").text
-    for route in ("/v1/chat/completions", "/v1/models", "/v1/feedback", "/healthz", "/readyz"):
+    for route in ("/v1/chat/completions", "/v1/models", "/v1/feedback", "/healthz", "/readyz", "/metrics"):
         assert route in page
     assert "max_completion_tokens" in page
     assert "http" not in page.replace("http-equiv", "")
@@ -79,6 +79,7 @@ async def test_what_nobody_foresaw_says_nothing_of_the_inside(
     assert response.status_code == 500
     assert response.json()["error"]["type"] == "server_error"
     assert "secret" not in response.text
+    assert response.headers["x-request-id"]
     assert "secret" in caplog.text
 
 
