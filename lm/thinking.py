@@ -17,7 +17,7 @@ class Marks:
     end: str
 
 
-def thinking_marks(base: Base) -> Marks | None:
+def thinking_marks(base: Base, thinking: bool | None = None) -> Marks | None:
     """The marks that the base's chat template names; None for a model that does not think aloud."""
     template = str(base.tokenizer.chat_template or "")
     return Marks("<think>", "</think>") if "</think>" in template else None
@@ -26,11 +26,13 @@ def thinking_marks(base: Base) -> Marks | None:
 class Thinking:
     """Splits a text as it comes."""
 
-    def __init__(self, marks: Marks) -> None:
+    def __init__(self, marks: Marks | None) -> None:
         self._marks, self._held, self._inside = marks, "", False
 
     def push(self, text: str) -> tuple[str, str]:
         """What is certain after this piece: (thinking, content)."""
+        if self._marks is None:
+            return "", text
         self._held += text
         out = ["", ""]
         while True:
@@ -48,3 +50,10 @@ class Thinking:
         """What was held back."""
         held, self._held = self._held, ""
         return (held, "") if self._inside else ("", held)
+
+
+def split(marks: Marks | None, text: str) -> tuple[str, str]:
+    """Thinking and content of a whole answer."""
+    whole = Thinking(marks)
+    first, last = whole.push(text), whole.finish()
+    return first[0] + last[0], first[1] + last[1]
