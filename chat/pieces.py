@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lm.stream import Completion, Delta
-from lm.thinking import Marks, Thinking
+from lm.thinking import Marks, Thinking, split
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,18 @@ class Pieces:
 
     def __init__(self, marks: Marks | None) -> None:
         self.text, self.thinking = "", ""
-        self._marks = marks
-        self._splitter = Thinking(marks) if marks else None
+        self._marks, self._splitter = marks, Thinking(marks)
 
     def push(self, delta: Delta) -> Piece:
         """The piece of a delta."""
-        thinking, text = self._splitter.push(delta.text) if self._splitter else ("", delta.text)
+        thinking, text = self._splitter.push(delta.text)
         self.thinking += thinking
         self.text += text
         return Piece(text, thinking, delta.token_ids, delta.logprobs, delta.top_logprobs)
 
     def finish(self, completion: Completion) -> Piece:
         """What the whole answer holds beyond the pieces: an answer cut short may end in text that was held back."""
-        thinking, text = "", completion.text
-        if self._marks:
-            whole = Thinking(self._marks)
-            thinking, text = (a + b for a, b in zip(whole.push(text), whole.finish(), strict=True))
+        thinking, text = split(self._marks, completion.text)
         rest = Piece(text[len(self.text) :], thinking[len(self.thinking) :])
         self.text, self.thinking = text, thinking
         return rest

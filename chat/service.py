@@ -111,7 +111,7 @@ class Service:
     ) -> None:
         self.store, self.base, self.watcher, self.sampling, self.context = store, base, watcher, sampling, context
         self.pace, self.metrics = pace, Metrics()
-        self._marks = thinking_marks(base)
+        self._marks = {choice: thinking_marks(base, choice) for choice in (None, True, False)}
         self._under_way: set[Reply] = set()
 
     def fit(self, messages: list[dict[str, str]], sampling: Sampling) -> list[dict[str, str]]:
@@ -150,7 +150,7 @@ class Service:
         stream, loaded = await asyncio.to_thread(
             self.watcher.submit, turn.model, prompt_ids, sampling, turn.person_id, turn.deadline
         )
-        reply = Reply(turn, prompt_ids, sampling, stream, loaded, started, Pieces(self._marks))
+        reply = Reply(turn, prompt_ids, sampling, stream, loaded, started, Pieces(self._marks[turn.thinking]))
         reply.answer = asyncio.create_task(self._follow(reply), name="follow an answer")
         self._under_way.add(reply)
         return reply

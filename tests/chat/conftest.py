@@ -101,9 +101,11 @@ def serve_version(store: Store, version: int) -> None:
 def thoughtful(base: Base) -> Base:
     """The base with a chat template of a model that may think before it answers."""
     tokenizer = copy.deepcopy(base.tokenizer)
-    tokenizer.chat_template += (
-        "{% if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}"
-        "<think>\n\n</think>\n\n{% endif %}"
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|{{ message['role'] }}|>"
+        "{% if message['reasoning_content'] %}<think>\n{{ message['reasoning_content'] }}\n</think>\n\n{% endif %}"
+        "{{ message['content'] }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>"
+        "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
     )
     return replace(base, tokenizer=tokenizer)
 

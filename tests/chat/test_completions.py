@@ -264,7 +264,7 @@ def test_thinking_stands_apart(
         return it
 
     monkeypatch.setattr(running.service, "base", base)
-    monkeypatch.setattr(running.service, "_marks", thinking_marks(base))
+    monkeypatch.setattr(running.service, "_marks", {False: thinking_marks(base, False)})
     monkeypatch.setattr(running.service.watcher._engine, "submit", think)
     response = running.ask(stream=stream, chat_template_kwargs={"enable_thinking": False})
     assert prompts == [encode_chat(base, ASK, thinking=False)] != [encode_chat(base, ASK)]
