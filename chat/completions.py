@@ -33,6 +33,11 @@ from store.checks import find
 from store.conversations import new_conversation
 from store.schema import Conversation
 
+EVENT = {  # of a stream, each one
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "description": "A chat.completion.chunk or an Error as JSON, or [DONE]"}},
+}
 FINISH = {"deadline": "length", "cancelled": "stop"}
 
 
@@ -45,7 +50,7 @@ def completions_router(service: Service, pace: Pace) -> APIRouter:
         "/chat/completions",
         summary="Answer a conversation",
         response_model=ChatCompletion,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {"text/event-stream": {"schema": EVENT}}}},
     )
     async def complete(body: ChatRequest, request: Request) -> Response:
         pace.step(people.named_in(request, body.user))
