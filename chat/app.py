@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.responses import HTMLResponse
 from starlette.middleware.cors import CORSMiddleware
 
-from chat import errors
+from chat import errors, metrics
 from chat.access import Access
 from chat.completions import completions_router
 from chat.entrance import entrance_router
@@ -21,9 +21,13 @@ from chat.guard import Guard
 from chat.keyring import Keyring
 from chat.pace import Pace
 from chat.people import HEADER
-from chat.reference import reference_page
+from chat.reference import describe, reference_page
+from chat.routes import refuse_the_rest
 from chat.service import Service
 from chat.settings import ChatSettings
+from chat.shapes import Health, Readiness
+from chat.trace import HEADER as REQUEST_ID
+from chat.trace import Trace
 from chat.watcher import Watcher
 from lm.backend import Backend
 from lm.settings import Sampling
@@ -56,6 +60,8 @@ def build_app(store: Store, backend: Backend, settings: ChatSettings, sampling: 
     keyring = Keyring(store, group)
     service = Service(store, backend.base, watcher, sampling, backend.context, Pace(settings.ratings_per_minute))
 
+    service.metrics.watch(backend.figures, watcher, backend.base.id)
+
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(backend.start)
@@ -76,32 +82,52 @@ def build_app(store: Store, backend: Backend, settings: ChatSettings, sampling: 
         CORSMiddleware,
         allow_origins=list(settings.allowed_origins),
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", HEADER],
+        allow_headers=["Authorization", "Content-Type", HEADER, REQUEST_ID],
+        expose_headers=[REQUEST_ID, "Retry-After"],
     )
     app.add_middleware(Guard, settings=settings)
-    app.include_router(completions_router(service))
-    app.include_router(feedback_router(store, group, service.pace))
+    app.add_middleware(Trace, metrics=service.metrics)
     if settings.require_key:
         app.include_router(entrance_router(keyring, settings.title))
+    app.include_router(completions_router(service, Pace(settings.requests_per_minute, "requests")))
+    app.include_router(feedback_router(store, group, service.pace, service.metrics))
 
-    @app.get("/healthz", tags=["health"], summary="Alive, and the version that serves")
+    @app.get("/healthz", tags=["health"], summary="Alive, and the version that serves", response_model=Health)
     async def healthz() -> dict[str, Any]:
         refused = [{"version": number, "why": why} for number, why in sorted(watcher.refused.items())]
         return {"ok": True, "version": watcher.serving.id, "model": watcher.serving.model, "refused": refused}
 
-    @app.get("/readyz", tags=["health"], summary="Ready to answer")
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        summary="Ready to answer",
+        response_model=Readiness,
+        responses={503: {"model": Readiness, "description": "Not yet"}},
+    )
     async def readyz(response: Response) -> dict[str, Any]:
         ready = watcher.running and await asyncio.to_thread(backend.ready)
         response.status_code = 200 if ready else 503
         return {"ready": ready, "version": watcher.serving.id}
 
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        summary="Figures for Prometheus",
+        dependencies=[Depends(scope("operate"))],
+        response_class=Response,
+        responses={200: {"content": {metrics.CONTENT_TYPE: {"schema": {"type": "string"}}}}},
+    )
+    async def scrape() -> Response:
+        text = await asyncio.to_thread(service.metrics.text)
+        return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
+
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return HTMLResponse(reference_page(app.openapi()))
 
-    @app.api_route("/v1/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-    async def nowhere(path: str, request: Request) -> None:
-        raise HTTPException(404, f"there is no {request.method} /v1/{path}; /docs lists what there is")
+    description = describe(app)
+    app.openapi = lambda: description  # type: ignore[method-assign]  # FastAPI's way to a description of one's own
+    refuse_the_rest(app)
 
     from chat.page import mount_page  # Gradio takes seconds to import: after the store has been found in order
 

@@ -1,6 +1,7 @@
 """POST /v1/chat/completions and GET /v1/models: OpenAI's shapes around this server's answers.
 
-A choice carries one field more, `generation`: the id to rate it by. With n=1 it is the response's `id` too.
+A choice carries one field more, `generation`: the id to rate it by. With n=1 it is the response's `id` too. What the
+model thought before it answered stands in `reasoning_content` (vLLM's and DeepSeek's name), beside `content`.
 """
 
 from __future__ import annotations
@@ -20,45 +21,63 @@ from chat import people
 from chat.access import scope
 from chat.errors import explain
 from chat.history import weave
+from chat.logprobs import Lister, lister
+from chat.pace import Pace
+from chat.pieces import Piece
 from chat.service import Answer, Reply, Service, Turn
+from chat.shapes import ChatCompletion, Model, ModelList
+from chat.watcher import UnknownModel
 from chat.wire import ChatRequest
-from lm.loading import BaseText
 from lm.settings import Sampling
-from lm.stream import Delta
 from problems import Problem
 from store.checks import find
 from store.conversations import new_conversation
 from store.schema import Conversation
 
-SIDES = ("left", "right")
+EVENT = {  # of a stream, each one
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "description": "A chat.completion.chunk or an Error as JSON, or [DONE]"}},
+}
+FINISH = {"deadline": "length", "cancelled": "stop"}
 
 
-def completions_router(service: Service) -> APIRouter:
-    """The routes, on this service."""
+def completions_router(service: Service, pace: Pace) -> APIRouter:
+    """The routes, on this service; `pace` says how often one person may ask."""
     router = APIRouter(prefix="/v1", tags=["chat"], dependencies=[Depends(scope("chat"))])
+    listing = lister(service.base.tokenizer)
 
-    @router.post("/chat/completions", summary="Answer a conversation")
+    @router.post(
+        "/chat/completions",
+        summary="Answer a conversation",
+        response_model=ChatCompletion,
+        responses={200: {"content": {"text/event-stream": {"schema": EVENT}}}},
+    )
     async def complete(body: ChatRequest, request: Request) -> Response:
+        pace.step(people.named_in(request, body.user))
         turns = await asyncio.to_thread(_turns, service, body, request)
         replies = await _begin_all(service, turns, sampling_of(body, service.sampling))
         head = _head(replies, body.stream)
         if body.stream:
             usage = body.stream_options is not None and body.stream_options.include_usage
-            events = _events(service.base, replies, head, body.logprobs, usage)
+            events = _events(replies, head, listing if body.logprobs else None, usage)
             return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
         answers = await _unless_gone(request, replies)
         if answers is None:
             return Response(status_code=499)  # nobody is left to read it
-        choices = [_choice(service.base, index, answer, body.logprobs) for index, answer in enumerate(answers)]
+        choices = [_choice(index, answer, listing if body.logprobs else None) for index, answer in enumerate(answers)]
         return JSONResponse(head | {"choices": choices, "usage": _usage(replies, answers)})
 
-    @router.get("/models", summary="The names that can be asked for")
+    @router.get("/models", summary="The names that can be asked for", response_model=ModelList)
     async def models() -> dict[str, Any]:
         names = await asyncio.to_thread(service.watcher.models)
-        return {
-            "object": "list",
-            "data": [{"id": name, "object": "model", "created": 0, "owned_by": "ratchet"} for name in names],
-        }
+        return {"object": "list", "data": [_model(name) for name in names]}
+
+    @router.get("/models/{model}", summary="One name that can be asked for", response_model=Model)
+    async def model(model: str) -> dict[str, Any]:
+        if model not in await asyncio.to_thread(service.watcher.models):
+            raise UnknownModel(f"there is no model {model!r}", hint="GET /v1/models lists the names")
+        return _model(model)
 
     return router
 
@@ -74,6 +93,10 @@ def sampling_of(body: ChatRequest, default: Sampling) -> Sampling:
         stop=stop,
         seed=default.seed if body.seed is None else body.seed,
         ignore_eos=body.ignore_eos,
+        top_k=default.top_k if body.top_k is None else max(body.top_k, 0),
+        min_p=default.min_p if body.min_p is None else body.min_p,
+        repetition_penalty=default.repetition_penalty if body.repetition_penalty is None else body.repetition_penalty,
+        top_logprobs=body.top_logprobs or 0,
     )
 
 
@@ -91,7 +114,17 @@ def _turns(service: Service, body: ChatRequest, request: Request) -> list[Turn]:
                 raise Problem(f"you have no conversation {wanted}", hint="leave metadata.conversation out to begin one")
             conversation = found
         parent = weave(session, conversation.id, messages)
-        turn = Turn(person.id, conversation.id, parent, messages, "api", model=body.model, propensity=1.0)
+        turn = Turn(
+            person.id,
+            conversation.id,
+            parent,
+            messages,
+            "api",
+            model=body.model,
+            propensity=1.0,
+            thinking=body.thinking,
+            deadline=body.timeout,
+        )
     if body.n != 2:
         return [turn] * body.n
     pair = secrets.token_hex(8)
@@ -134,10 +167,10 @@ async def _hung_up(request: Request) -> None:
 
 
 async def _events(
-    base: BaseText, replies: Sequence[Reply], head: dict[str, Any], logprobs: bool, usage: bool
+    replies: Sequence[Reply], head: dict[str, Any], listing: Lister | None, usage: bool
 ) -> AsyncIterator[str]:
     """The server-sent events of all choices, each as its pieces come, then [DONE]."""
-    waiting: asyncio.Queue[tuple[int, Delta | Answer | BaseException]] = asyncio.Queue()
+    waiting: asyncio.Queue[tuple[int, Piece | Answer | BaseException]] = asyncio.Queue()
 
     async def read(index: int, reply: Reply) -> None:
         try:
@@ -160,12 +193,15 @@ async def _events(
         while len(answers) < len(replies):
             index, news = await waiting.get()
             match news:
-                case Delta():
-                    marks = {"logprobs": _logprobs(base, news.token_ids, news.logprobs)} if logprobs else {}
-                    yield event(index, {"content": news.text}, **marks)
+                case Piece():
+                    said = {"reasoning_content": news.thinking, "content": news.text}
+                    told = {"logprobs": listing(news)} if listing and news.token_ids else {}
+                    delta = {name: text for name, text in said.items() if text}
+                    if delta or told:
+                        yield event(index, delta, **told)
                 case Answer():
                     answers.append(news)
-                    yield event(index, {}, finish_reason=news.completion.finish_reason)
+                    yield event(index, {}, finish_reason=_finish(news))
                 case Exception():
                     yield _event(explain(news)[1])
                     return
@@ -193,32 +229,32 @@ def _head(replies: Sequence[Reply], stream: bool) -> dict[str, Any]:
     }
 
 
-def _choice(base: BaseText, index: int, answer: Answer, logprobs: bool) -> dict[str, Any]:
-    done = answer.completion
+def _choice(index: int, answer: Answer, listing: Lister | None) -> dict[str, Any]:
+    thought = {"reasoning_content": answer.thinking} if answer.thinking else {}
     return {
         "index": index,
-        "message": {"role": "assistant", "content": done.text, "refusal": None},
-        "finish_reason": done.finish_reason,
-        "logprobs": _logprobs(base, done.token_ids, done.logprobs) if logprobs else None,
+        "message": {"role": "assistant", "content": answer.text, "refusal": None} | thought,
+        "finish_reason": _finish(answer),
+        "logprobs": listing(answer.completion) if listing else None,
         "generation": answer.generation_id,
     }
 
 
-def _logprobs(base: BaseText, token_ids: Sequence[int], logprobs: Sequence[float]) -> dict[str, Any] | None:
-    """As OpenAI has it; None where the backend did not tell."""
-    if len(logprobs) != len(token_ids):
-        return None
-    tokens = [str(base.tokenizer.decode([token])) for token in token_ids]
-    return {
-        "content": [
-            {"token": token, "logprob": logprob, "bytes": list(token.encode()), "top_logprobs": []}
-            for token, logprob in zip(tokens, logprobs, strict=True)
-        ],
-        "refusal": None,
-    }
+def _finish(answer: Answer) -> str:
+    """OpenAI's word for how it ended; the store keeps the engine's."""
+    return FINISH.get(answer.completion.finish_reason, answer.completion.finish_reason)
 
 
-def _usage(replies: Sequence[Reply], answers: Sequence[Answer]) -> dict[str, int]:
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "ratchet"}
+
+
+def _usage(replies: Sequence[Reply], answers: Sequence[Answer]) -> dict[str, Any]:
     prompt = len(replies[0].prompt_ids)
     completion = sum(len(answer.completion.token_ids) for answer in answers)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": answers[0].completion.cached_tokens},
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,13 +16,14 @@ from chat.pace import TooFast
 from chat.service import TooLong
 from chat.watcher import UnknownModel
 from lm.backend import Unavailable
-from lm.line import QueueFull
+from lm.line import Late, QueueFull
 from problems import Problem
 from store.checks import UnknownId
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER = "1"  # seconds; a slot frees within one answer
+RETRY_AFTER = "5"  # seconds; whoever waited past a deadline met a long queue
+UNION = re.compile(r"str|list\[.*\]")  # pydantic's names for the branches of a union, in the place of an error
 
 
 def error_body(message: str, *, type: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
@@ -36,10 +38,12 @@ def explain(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
             return (
                 429,
                 error_body(_words(error), type="rate_limit_error", code="queue_full"),
-                {"Retry-After": RETRY_AFTER},
+                {"Retry-After": str(error.wait)},
             )
+        case Late():
+            return 503, error_body(_words(error), type="server_error", code="timeout"), {"Retry-After": RETRY_AFTER}
         case TooFast():
-            body = error_body(_words(error), type="rate_limit_error", code="too_many_ratings")
+            body = error_body(_words(error), type="rate_limit_error", code=f"too_many_{error.what}")
             return 429, body, {"Retry-After": str(error.wait)}
         case WrongKey():
             body = error_body(_words(error), type="invalid_request_error", code="invalid_api_key")
@@ -68,10 +72,7 @@ def explain(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
             kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
             return error.status_code, error_body(str(error.detail), type=kind), dict(error.headers or {})
         case RequestValidationError():
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"] if part != "body")
-            message = f"{place}: {first['msg']}" if place else str(first["msg"])
-            return 400, error_body(message, type="invalid_request_error", param=place or None), {}
+            return 400, _misread(error.errors()[0]), {}
     log.error("a request failed", exc_info=error)
     return 500, error_body("the server failed; its log says why", type="server_error"), {}
 
@@ -83,8 +84,23 @@ def install(app: FastAPI) -> None:
         status, body, headers = explain(error)
         return JSONResponse(body, status, headers)
 
-    for kind in (Problem, HTTPException, RequestValidationError, Exception):
+    for kind in (Problem, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer)
+
+
+def _misread(first: Any) -> dict[str, Any]:
+    """The body of an answer to a request that is no JSON or not of the shape asked for."""
+    place = ".".join(str(part) for part in first["loc"][1:] if not UNION.fullmatch(str(part)))
+    words, context = str(first["msg"]), first.get("ctx", {})
+    match first["type"]:
+        case "json_invalid":
+            return error_body(f"the body is no JSON: {context.get('error', words)}", type="invalid_request_error")
+        case "refused":
+            place = str(context["field"])
+        case "value_error":
+            words = str(context["error"])
+    message = f"{place}: {words}" if place else words
+    return error_body(message, type="invalid_request_error", param=place or None)
 
 
 def _words(problem: Problem) -> str:

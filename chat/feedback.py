@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 
 from chat import people
 from chat.access import scope
+from chat.metrics import Metrics
 from chat.pace import Pace
+from chat.shapes import RatingList, RatingShape, Withdrawn
 from chat.wire import Opinion
 from store.checks import known
 from store.database import Store
@@ -19,11 +21,15 @@ from store.ratings import present, rate, withdraw
 from store.schema import Generation, Rating
 
 
-def feedback_router(store: Store, group: Group, pace: Pace) -> APIRouter:
+def feedback_router(store: Store, group: Group, pace: Pace, metrics: Metrics) -> APIRouter:
     """The routes, on this store; ratings that arrive together are committed together."""
     router = APIRouter(prefix="/v1", tags=["feedback"], dependencies=[Depends(scope("rate"))])
 
-    @router.post("/feedback", summary="Rate a generation; rating again replaces one's earlier opinion")
+    @router.post(
+        "/feedback",
+        summary="Rate a generation; rating again replaces one's earlier opinion",
+        response_model=RatingShape,
+    )
     async def give(body: Opinion, request: Request) -> dict[str, Any]:
         pace.step(people.named_in(request, body.user))
 
@@ -40,9 +46,11 @@ def feedback_router(store: Store, group: Group, pace: Pace) -> APIRouter:
             )
             return _shape(rating)
 
-        return await asyncio.wrap_future(group.submit(write))
+        taken = await asyncio.wrap_future(group.submit(write))
+        metrics.rated("api", body.kind)
+        return taken
 
-    @router.get("/feedback", summary="One's present opinions on a generation")
+    @router.get("/feedback", summary="One's present opinions on a generation", response_model=RatingList)
     async def mine(id: str, request: Request, user: str | None = None) -> dict[str, Any]:
         def read() -> dict[str, Any]:
             with store.session() as session:
@@ -52,7 +60,7 @@ def feedback_router(store: Store, group: Group, pace: Pace) -> APIRouter:
 
         return await asyncio.to_thread(read)
 
-    @router.delete("/feedback", summary="Withdraw one's opinion of a kind")
+    @router.delete("/feedback", summary="Withdraw one's opinion of a kind", response_model=Withdrawn)
     async def take_back(
         id: str, kind: str, request: Request, other: str | None = None, user: str | None = None
     ) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class Opinions:
                     withdraw(session, **on, kind="thumb", surface="page")
                 return {parts.details: gr.Column(visible=False), parts.status: note("Taken back.")}
             rate(session, **on, kind="thumb", value=1 if liked else -1, surface="page")
+            self.service.metrics.rated("page", "thumb")
             said = {each.kind: each.value for each in present(session, generation.id, person.id)}
             thanks = self._thanks(session, generation)
         choices = GOOD if liked else BAD
@@ -102,6 +103,7 @@ class Opinions:
             for kind, value in opinions.items():
                 if value and value != said.get(kind):
                     rate(session, **on, kind=kind, value=value, surface="page")
+                    self.service.metrics.rated("page", kind)
                 elif not value and kind in said:
                     withdraw(session, **on, kind=kind, surface="page")
             return {self.parts.status: self._thanks(session, generation)}
@@ -124,6 +126,7 @@ class Opinions:
                 other=pair.right.generation_id,
                 surface="page",
             )
+            self.service.metrics.rated("page", "pair")
             chosen = pair.right if verdict == "right" else pair.left
             path = path_to(session, chosen.id)
             generation = session.get_one(Generation, chosen.generation_id)

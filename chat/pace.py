@@ -1,4 +1,4 @@
-"""How fast one person may rate: nobody should fill the store, or outvote the others, by a script."""
+"""How fast one person may rate or ask: nobody should fill the store, or outvote the others, by a script."""
 
 from __future__ import annotations
 
@@ -13,26 +13,31 @@ REMEMBERED = 10_000  # people whose last minute is kept; the rest have been quie
 
 
 class TooFast(Problem):
-    """More ratings within a minute than one person may give. `wait`: whole seconds until the next is taken."""
+    """More ratings, or requests, within a minute than one person may send. `wait`: whole seconds until the next."""
 
-    def __init__(self, limit: int, wait: int) -> None:
-        super().__init__(f"More than {limit} ratings in a minute from one person.", hint=f"Try again in {wait} s.")
-        self.wait = wait
+    def __init__(self, limit: int, wait: int, what: str = "ratings") -> None:
+        super().__init__(f"More than {limit} {what} in a minute from one person.", hint=f"Try again in {wait} s.")
+        self.wait, self.what = wait, what
 
 
 class Pace:
-    """Counts each person's ratings of the last minute, in this process: two servers allow twice as many."""
+    """Counts what each person sent in the last minute, in this process: two servers allow twice as many.
 
-    def __init__(self, per_minute: int) -> None:
-        self.per_minute = per_minute
+    Args:
+        per_minute: most that is taken; 0 sets no limit.
+        what: "ratings" or "requests", for the words of a refusal.
+    """
+
+    def __init__(self, per_minute: int, what: str = "ratings") -> None:
+        self.per_minute, self.what = per_minute, what
         self._times: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
 
     def step(self, person: str) -> None:
-        """Note one rating by this person.
+        """Note one rating or request by this person.
 
         Raises:
-            TooFast: they gave `per_minute` within the last minute; the rating is not to be taken. Never where
+            TooFast: they gave `per_minute` within the last minute; it is not to be taken. Never where
                 `per_minute` is 0.
         """
         if not self.per_minute:
@@ -44,7 +49,7 @@ class Pace:
             while times and at - times[0] >= WINDOW:
                 times.popleft()
             if len(times) >= self.per_minute:
-                raise TooFast(self.per_minute, int(WINDOW - (at - times[0])) + 1)
+                raise TooFast(self.per_minute, int(WINDOW - (at - times[0])) + 1, self.what)
             times.append(at)
             while len(self._times) > REMEMBERED:
                 del self._times[next(iter(self._times))]

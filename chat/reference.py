@@ -1,9 +1,31 @@
-"""The page /docs: every route of the API from its own description, in one file that asks nothing of other sites."""
+"""What the API says of itself: its description for programs, and the page /docs made of it.
+
+The page is one file that asks nothing of other sites.
+"""
 
 from __future__ import annotations
 
 from html import escape
 from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from chat.shapes import Error
+from chat.trace import HEADER
+
+FAILURES = {
+    400: "The request cannot be answered as it stands; `param` names the field",
+    401: "Who asks is not known",
+    403: "Not from here, or not by them",
+    404: "There is no such thing",
+    405: "The route has other methods",
+    413: "The request is too large",
+    429: "Too many; Retry-After says when to come back",
+    500: "The server failed; its log says why",
+    503: "Not now; Retry-After says when to come back",
+}
+RETRY = {429, 503}
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -15,6 +37,44 @@ td { border-top: 1px solid #8883; padding: .35rem .8rem .35rem 0; vertical-align
 td:last-child { opacity: .7; }
 b { font-weight: 600; display: inline-block; min-width: 4rem; }
 """
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI description of the routes so far, with what every one of them may answer besides 200.
+
+    FastAPI's own 422 is left out: a request of the wrong shape is answered with 400, as OpenAI does.
+    """
+    schema = get_openapi(
+        title=app.title,
+        version=app.version,
+        description="OpenAI's chat completions, and ratings of the answers.",
+        routes=app.routes,
+    )
+    schemas = schema["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    described = Error.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= described.pop("$defs") | {"Error": described}
+    for route in (route for methods in schema["paths"].values() for route in methods.values()):
+        answers = route["responses"]
+        answers.pop("422", None)
+        for status, why in FAILURES.items():
+            answers.setdefault(str(status), _failure(why))
+            if status in RETRY:
+                answers[str(status)].setdefault("headers", {})["Retry-After"] = {
+                    "description": "Seconds",
+                    "schema": {"type": "integer", "minimum": 1},
+                }
+        for answer in answers.values():
+            answer.setdefault("headers", {})[HEADER] = {
+                "description": "By which the server's log knows this call",
+                "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+            }
+    return schema
+
+
+def _failure(why: str) -> dict[str, Any]:
+    return {"description": why, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
 
 
 def reference_page(schema: dict[str, Any]) -> str:

@@ -75,6 +75,7 @@ def make_server(app: FastAPI, *, ready: Callable[[], None]) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         http="h11",
+        log_config=None,  # its warnings go where the process logs
         log_level="warning",
         access_log=False,
         server_header=False,

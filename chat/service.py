@@ -14,13 +14,18 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
+from chat import logs
+from chat.metrics import Metrics
 from chat.pace import Pace
+from chat.pieces import Piece, Pieces
 from chat.watcher import Loaded, Watcher
 from lm.backend import Prompt, Unavailable
+from lm.line import Late
 from lm.loading import BaseText
 from lm.prompts import encode_chat
 from lm.settings import Sampling
-from lm.stream import Completion, Delta, Stream
+from lm.stream import Completion, Stream
+from lm.thinking import thinking_marks
 from problems import Problem
 from store.conversations import add_message, record_generation
 from store.database import Store
@@ -45,16 +50,20 @@ class Turn:
     pair: str | None = None  # shared by two answers that are shown side by side
     side: Literal["left", "right"] | None = None
     propensity: float | None = None  # how probable it was that this answer stood on this side
+    thinking: bool | None = None  # whether the model is to think first; None leaves its own way
+    deadline: float | None = None  # seconds from now in which it must end; None leaves the engine's own
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A recorded answer."""
+    """A recorded answer: `text` is what it says, `thinking` what the model thought before, in the completion's text."""
 
     generation_id: str
     message_id: str
     version: int
     completion: Completion
+    text: str
+    thinking: str
     seconds: float
 
 
@@ -71,17 +80,19 @@ class Reply:
     stream: Stream
     loaded: Loaded
     started: float
+    pieces: Pieces
+    first_seconds: float | None = None  # until its first piece
     generation_id: str = field(default_factory=lambda: f"gen-{secrets.token_hex(12)}")  # known before it is recorded
     answer: asyncio.Task[Answer] = field(init=False)
-    _pieces: asyncio.Queue[Delta | None] = field(default_factory=asyncio.Queue)
+    _queue: asyncio.Queue[Piece | None] = field(default_factory=asyncio.Queue)
 
     def cancel(self) -> None:
         """End the generation at the next step; nothing happens to one that has ended."""
         self.stream.cancel()
 
-    async def __aiter__(self) -> AsyncIterator[Delta]:
+    async def __aiter__(self) -> AsyncIterator[Piece]:
         try:
-            while (piece := await self._pieces.get()) is not None:
+            while (piece := await self._queue.get()) is not None:
                 yield piece
         finally:
             self.cancel()
@@ -100,7 +111,8 @@ class Service:
         self, store: Store, base: BaseText, watcher: Watcher, sampling: Sampling, context: int, pace: Pace
     ) -> None:
         self.store, self.base, self.watcher, self.sampling, self.context = store, base, watcher, sampling, context
-        self.pace = pace
+        self.pace, self.metrics = pace, Metrics()
+        self._marks = {choice: thinking_marks(base, choice) for choice in (None, True, False)}
         self._under_way: set[Reply] = set()
 
     def fit(self, messages: list[dict[str, str]], sampling: Sampling) -> list[dict[str, str]]:
@@ -122,13 +134,13 @@ class Service:
 
         Raises:
             TooLong: the messages leave no room for an answer.
-            Problem: unknown model, or the backend's queue is full (`lm.engine.QueueFull`).
+            Problem: unknown model, or the backend's queue is full (`lm.line.QueueFull`).
         """
         return await asyncio.shield(asyncio.ensure_future(self._begin(turn, sampling)))
 
     async def _begin(self, turn: Turn, sampling: Sampling) -> Reply:
         started = time.perf_counter()
-        prompt_ids = await asyncio.to_thread(encode_chat, self.base, turn.messages)
+        prompt_ids = await asyncio.to_thread(encode_chat, self.base, turn.messages, thinking=turn.thinking)
         room = self.context - len(prompt_ids)
         if room < 1:
             raise TooLong(
@@ -137,18 +149,30 @@ class Service:
             )
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
         stream, loaded = await asyncio.to_thread(
-            self.watcher.submit, turn.model, Prompt(turn.messages, prompt_ids), sampling, turn.person_id
+            self.watcher.submit,
+            turn.model,
+            Prompt(turn.messages, prompt_ids),
+            sampling,
+            turn.person_id,
+            turn.deadline,
         )
-        reply = Reply(turn, prompt_ids, sampling, stream, loaded, started)
+        reply = Reply(turn, prompt_ids, sampling, stream, loaded, started, Pieces(self._marks[turn.thinking]))
         reply.answer = asyncio.create_task(self._follow(reply), name="follow an answer")
         self._under_way.add(reply)
         return reply
 
     async def _follow(self, reply: Reply) -> Answer:
         try:
-            async for piece in reply.stream:
-                reply._pieces.put_nowait(piece)
-            return await asyncio.to_thread(self._record, reply)
+            async for delta in reply.stream:
+                if reply.first_seconds is None:
+                    reply.first_seconds = time.perf_counter() - reply.started
+                reply._queue.put_nowait(reply.pieces.push(delta))
+            reply._queue.put_nowait(reply.pieces.finish(reply.stream.completion))
+            answer = await asyncio.to_thread(self._record, reply)
+            self._tell(reply, answer)
+            return answer
+        except Late:  # nothing was begun, so there is nothing to record
+            raise
         except Unavailable as problem:  # told to the reader; the backend's own log has the cause
             log.error("the answer %s was not made: %s", reply.generation_id, problem)
             raise
@@ -157,12 +181,12 @@ class Service:
             raise
         finally:
             self._under_way.discard(reply)
-            reply._pieces.put_nowait(None)
+            reply._queue.put_nowait(None)
 
     def _record(self, reply: Reply) -> Answer:
         turn, completion = reply.turn, reply.stream.completion
         seconds = time.perf_counter() - reply.started
-        text = completion.text.replace("\0", "\ufffd")  # a model may say what no store holds; its token ids tell
+        text = reply.pieces.text.replace("\0", "\ufffd")  # a model may say what no store holds; its token ids tell
         with self.store.session() as session:
             generation = record_generation(
                 session,
@@ -185,7 +209,23 @@ class Service:
             generation.id = reply.generation_id  # a stream has told it to its reader already
             session.flush()
             message = add_message(session, turn.conversation_id, turn.parent_id, "assistant", text, generation.id)
-            return Answer(generation.id, message.id, reply.loaded.id, completion, seconds)
+            said, thought = reply.pieces.text, reply.pieces.thinking
+            return Answer(generation.id, message.id, reply.loaded.id, completion, said, thought, seconds)
+
+    def _tell(self, reply: Reply, answer: Answer) -> None:
+        """Count the answer, and log it without a word of it."""
+        surface = reply.turn.surface
+        self.metrics.answered(surface, reply.first_seconds, answer.seconds, answer.completion.waited)
+        logs.tell(
+            log,
+            "answer",
+            version=answer.version,
+            tokens=len(answer.completion.token_ids),
+            milliseconds=round(answer.seconds * 1000, 1),
+            ended=answer.completion.finish_reason,
+            surface=surface,
+            person=logs.short(reply.turn.person_id),
+        )
 
     @property
     def under_way(self) -> int:

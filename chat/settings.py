@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -24,5 +25,8 @@ class ChatSettings:
     loaded_versions: int = 4  # versions kept in memory beside the one that serves
     ratings_per_minute: int = 600  # most that one person may give; 0: no limit
     require_key: bool = False  # whether API and page are for holders of a key alone: ratchet key add
+    requests_per_minute: int = 0  # most completions that one person may ask for by the API; 0: no limit
+    log_format: Literal["text", "json"] = "text"  # how the server's log is written on stderr, a line an event
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"  # info logs every answer and call of the API
     max_body: int = 2_000_000  # largest request accepted, bytes
     allowed_origins: tuple[str, ...] = ()  # other sites whose pages may use the API, e.g. "https://example.org"

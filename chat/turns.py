@@ -175,7 +175,7 @@ class Turns:
                 yield {parts.chat: [*asked.shown, piece("assistant", written)]}
             answer = await reply.answer
             yield {
-                parts.chat: [*asked.shown, piece("assistant", answer.completion.text, answer.message_id)],
+                parts.chat: [*asked.shown, piece("assistant", answer.text, answer.message_id)],
                 parts.box: gr.Textbox(submit_btn=True, stop_btn=False),
                 parts.status: note(_answered_by(answer)),
             }
@@ -203,8 +203,8 @@ class Turns:
                 }
             answers = [await reply.answer for reply in replies]
             yield {
-                parts.left: answers[0].completion.text or "(nothing)",
-                parts.right: answers[1].completion.text or "(nothing)",
+                parts.left: answers[0].text or "(nothing)",
+                parts.right: answers[1].text or "(nothing)",
                 parts.verdict: gr.Row(visible=True),
                 parts.box: gr.Textbox(submit_btn=True, stop_btn=False),
                 parts.status: note("Which answer is better? The conversation goes on from your choice."),

@@ -135,6 +135,11 @@ class Watcher:
         with self._store.session(reading=True) as session:
             return [ALIAS, *(f"{ALIAS}@{each}" for each in session.scalars(select(Version.id).order_by(Version.id)))]
 
+    def held(self) -> list[int]:
+        """Ids of the versions in memory, the base's first."""
+        with self._lock:
+            return [0, *self._held]
+
     @property
     def running(self) -> bool:
         """Whether it looks at the store; what serves was loaded before."""

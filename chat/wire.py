@@ -1,10 +1,46 @@
-"""The bodies of the HTTP API: what a request may say. Field names are OpenAI's; ours are marked."""
+"""The bodies of the HTTP API: what a request may say. Field names are OpenAI's; ours and vLLM's are marked.
+
+A field that would change the meaning of the answer and that this server cannot honour is refused by name; one that
+changes nothing here (`user` aside: `store`, `service_tier`, `parallel_tool_calls`, ...) is accepted.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+NO_TOOLS = "this server calls no tools"
+PLAIN = "answers are plain text; ask for their form in the messages"
+PENALTY = "use repetition_penalty"
+
+# What is refused: the values that change nothing, and what to do instead.
+REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "tools": (([],), NO_TOOLS),
+    "tool_choice": (("none", "auto"), NO_TOOLS),
+    "functions": (([],), NO_TOOLS),
+    "function_call": (("none", "auto"), NO_TOOLS),
+    "web_search_options": ((), NO_TOOLS),
+    "response_format": (({"type": "text"},), PLAIN),
+    "structured_outputs": ((), PLAIN),
+    "guided_json": ((), PLAIN),
+    "guided_regex": ((), PLAIN),
+    "guided_choice": ((), PLAIN),
+    "guided_grammar": ((), PLAIN),
+    "modalities": (([], ["text"]), "this server reads and writes text"),
+    "audio": ((), "this server reads and writes text"),
+    "logit_bias": (({},), "this server draws from the model's own logits"),
+    "presence_penalty": ((0,), PENALTY),
+    "frequency_penalty": ((0,), PENALTY),
+    "min_tokens": ((0,), "use ignore_eos with max_tokens"),
+    "stop_token_ids": (([],), "use stop, which takes texts"),
+    "bad_words": (([],), "this server bans no words"),
+    "use_beam_search": ((False,), "answers are sampled; temperature 0 takes the likeliest token"),
+    "chat_template": ((), "the model's own template is used"),
+    "continue_final_message": ((False,), "an answer begins with a turn of its own"),
+    "echo": ((False,), "an answer holds the answer alone"),
+}
 
 
 class Part(BaseModel):
@@ -20,6 +56,22 @@ class ChatMessage(BaseModel):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part]
 
+    @field_validator("role", mode="before")
+    @classmethod
+    def _no_tools(cls, value: Any) -> Any:
+        if value in ("tool", "function"):
+            raise ValueError(f"{NO_TOOLS}: leave out messages of the role {value!r}")
+        return value
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _text_only(cls, value: Any) -> Any:
+        for part in value if isinstance(value, list) else []:
+            kind = part.get("type") if isinstance(part, dict) else None
+            if isinstance(kind, str) and kind != "text":
+                raise ValueError(f"this server reads text, not parts of the type {kind[:40]!r}")
+        return value
+
     def plain(self) -> dict[str, str]:
         """As the model's chat template takes it: {role, content}, both text."""
         text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
@@ -32,8 +84,16 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class TemplateOptions(BaseModel):
+    """What the chat template is told (as vLLM has it)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enable_thinking: bool | None = None  # for models that can think or not; None leaves the model's own way
+
+
 class ChatRequest(BaseModel):
-    """POST /v1/chat/completions. Fields of OpenAI's that are not named here are accepted and have no effect."""
+    """POST /v1/chat/completions. Fields that are not named here and not in `REFUSED` have no effect."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -44,14 +104,35 @@ class ChatRequest(BaseModel):
     n: int = Field(1, ge=1, le=8)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1, lt=2**31)  # vLLM's; 0 and -1 keep all
+    min_p: float | None = Field(None, ge=0, le=1)  # vLLM's
+    repetition_penalty: float | None = Field(None, gt=0, le=10)  # vLLM's; 1 does nothing
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     stop: str | list[str] | None = None
     seed: int | None = Field(None, ge=0, lt=2**63)
-    logprobs: bool = False
+    logprobs: bool | None = False
+    top_logprobs: int | None = Field(None, ge=0, le=20)  # only with logprobs
     ignore_eos: bool = False  # as vLLM has it: go on to max_tokens
+    chat_template_kwargs: TemplateOptions | None = None  # vLLM's
+    timeout: float | None = Field(None, gt=0, le=86_400)  # ours: seconds from now in which the answer must end
     user: str | None = Field(None, min_length=1, max_length=200)  # a person's id or name
     metadata: dict[str, Any] | None = None  # {"conversation": id} continues one
+
+    @model_validator(mode="before")
+    @classmethod
+    def _meant_as_said(cls, body: Any) -> Any:
+        for field, (harmless, instead) in REFUSED.items() if isinstance(body, dict) else ():
+            value = body.get(field)
+            if value is not None and value not in harmless:
+                raise _refused(field, f"not supported here: {instead}")
+        return body
+
+    @model_validator(mode="after")
+    def _listed_where_asked(self) -> ChatRequest:
+        if self.top_logprobs and not self.logprobs:
+            raise _refused("top_logprobs", "needs logprobs: true beside it")
+        return self
 
     @field_validator("stop")
     @classmethod
@@ -62,6 +143,16 @@ class ChatRequest(BaseModel):
         if any("\0" in stop for stop in stops):
             raise ValueError("a stop text cannot hold a NUL character")
         return value
+
+    @property
+    def thinking(self) -> bool | None:
+        """Whether the model is to think; None where the request does not say."""
+        return self.chat_template_kwargs.enable_thinking if self.chat_template_kwargs else None
+
+
+def _refused(field: str, why: str) -> PydanticCustomError:
+    """A refusal of the whole body that still names one field."""
+    return PydanticCustomError("refused", "{why}", {"field": field, "why": why})
 
 
 class Opinion(BaseModel):

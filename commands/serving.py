@@ -26,8 +26,10 @@ def serve(settings: Settings, progress: Progress, open_browser: bool) -> Outcome
     from chat.server import claim
 
     listener = claim(settings.chat.host, settings.chat.port)  # before anything slow
-    from chat import server
+    from chat import logs, server
     from chat.app import build_app
+
+    logs.configure(settings.chat.log_format, settings.chat.log_level)
 
     def ready(url: str) -> None:
         place = "this process" if settings.backend.kind == "engine" else f"{settings.backend.url}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Set
 
 from lm.lora import Version
@@ -23,6 +24,8 @@ class Request:
         the time.monotonic() by which it must be over.
         """
         self.person, self.deadline, self.live = person, deadline, live
+        self.submitted = time.monotonic()
+        self.waited = 0.0  # seconds until it had a slot
         self.prefix: Prefix | None = None  # what its slot began with
         self.cached = 0  # tokens of the prompt that came from there
         self.prompt, self.sampling, self.version, self.stream = prompt, sampling, version, stream
@@ -89,5 +92,6 @@ class Request:
                 reason,
                 top_logprobs=self.top_logprobs,
                 cached_tokens=self.cached,
+                waited=self.waited,
             )
         )

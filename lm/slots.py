@@ -6,6 +6,7 @@ moves into its place. Used by one thread at a time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 
 import torch
@@ -148,6 +149,7 @@ class Slots:
         return values
 
     def _begin(self, slot: int, request: Request) -> None:
+        request.waited = time.monotonic() - request.submitted
         found = self._prefixes.find(request.version, request.person, request.prompt) if request.live else None
         if found is not None:
             prefix, shared = found

@@ -29,7 +29,7 @@ class Completion:
     `token_ids` holds the end token where one was drawn, and the tokens of a stop text; `text` holds neither.
     `logprobs` are the model's own, log softmax(logits); `sampling_logprobs` are log softmax(logits / temperature),
     before top-k, top-p and min-p. `top_logprobs` holds the model's likeliest tokens at each position, where the request
-    asked for them; `cached_tokens` of the prompt had been read before.
+    asked for them; `cached_tokens` of the prompt had been read before; `waited` seconds went by before it had a slot.
     """
 
     token_ids: list[int]
@@ -39,6 +39,7 @@ class Completion:
     finish_reason: FinishReason
     top_logprobs: list[Likeliest] = field(default_factory=list)
     cached_tokens: int = 0
+    waited: float = 0.0
 
 
 class Stream:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -98,6 +99,18 @@ def serve_version(store: Store, version: int) -> None:
         promote(session, version, "test", "to see it serve")
 
 
+def thoughtful(base: Base) -> Base:
+    """The base with a chat template of a model that may think before it answers."""
+    tokenizer = copy.deepcopy(base.tokenizer)
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|{{ message['role'] }}|>"
+        "{% if message['reasoning_content'] %}<think>\n{{ message['reasoning_content'] }}\n</think>\n\n{% endif %}"
+        "{{ message['content'] }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>"
+        "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+    )
+    return replace(base, tokenizer=tokenizer)
+
+
 def last_generation(store: Store, person: str) -> Generation | None:
     """The latest answer to a person of this name or id."""
     from store.schema import Person
@@ -111,9 +124,9 @@ def last_generation(store: Store, person: str) -> Generation | None:
         ).first()
 
 
-def own_engine(base: Base, pause: float = 0.0) -> OwnEngine:
+def own_engine(base: Base, pause: float = 0.0, settings: EngineSettings = ENGINE) -> OwnEngine:
     """The tiny model in an engine that waits `pause` seconds before each step."""
-    engine = Engine(base, ENGINE)
+    engine = Engine(base, settings)
     if pause:
         step = engine.step
 

@@ -18,7 +18,6 @@ from chat.people import HEADER, of_cookie
 from chat.personas import PERSONAS
 from chat.raters import simulate
 from chat.settings import ChatSettings
-from lm.engine import Engine
 from lm.loading import Base
 from problems import Problem
 from store.conversations import person
@@ -28,7 +27,7 @@ from store.keys import add_key, revoke_key
 from store.people import erase
 from store.schema import Person
 
-from .conftest import ENGINE, SAMPLING, Running, running_chat, until
+from .conftest import SAMPLING, Running, own_engine, running_chat, until
 
 ASK: Any = [{"role": "user", "content": "Where is my parcel?"}]
 BODY = {"messages": ASK, "max_tokens": 2}
@@ -270,7 +269,7 @@ def test_a_foreign_page_is_refused_before_its_key_is_looked_at(locked: Running) 
 
 async def test_a_friendly_site_is_told_what_is_missing(store: Store, tiny_base: Base) -> None:
     settings = ChatSettings(allowed_origins=("https://friend.example",), require_key=True)
-    app = build_app(store, Engine(tiny_base, ENGINE), tiny_base, settings, SAMPLING)
+    app = build_app(store, own_engine(tiny_base), settings, SAMPLING)
     friend = {"Origin": "https://friend.example"}
     asking = friend | {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:7860") as client:

@@ -31,16 +31,31 @@ async def test_not_ready_before_it_is_started(app: FastAPI) -> None:
 
 def test_the_reference_names_every_route_and_asks_nothing_of_others(running: Running) -> None:
     page = running.client.get("/docs").text
-    for route in ("/v1/chat/completions", "/v1/models", "/v1/feedback", "/healthz", "/readyz"):
+    for route in ("/v1/chat/completions", "/v1/models", "/v1/feedback", "/healthz", "/readyz", "/metrics"):
         assert route in page
     assert "max_completion_tokens" in page
     assert "http" not in page.replace("http-equiv", "")
 
 
 def test_unknown_routes_are_answered_in_shape(running: Running) -> None:
-    for response in (running.client.post("/v1/nothing", json={}), running.client.get("/v1/chat/completions")):
-        assert response.status_code == 404
-        assert response.json()["error"]["type"] == "not_found_error"
+    response = running.client.post("/v1/nothing", json={})
+    assert response.status_code == 404
+    assert response.json()["error"]["type"] == "not_found_error"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("PUT", "/v1/feedback", "DELETE, GET, POST"),
+        ("POST", "/healthz", "GET"),
+    ],
+)
+def test_wrong_methods_are_answered_in_shape(running: Running, method: str, path: str, allowed: str) -> None:
+    response = running.client.request(method, path)
+    assert response.status_code == 405
+    assert response.headers["allow"] == allowed
+    assert path in response.json()["error"]["message"]
 
 
 def test_a_store_of_another_base_is_refused(tmp_path: Path, tiny_base: Base) -> None:
@@ -65,6 +80,7 @@ async def test_what_nobody_foresaw_says_nothing_of_the_inside(
     assert response.status_code == 500
     assert response.json()["error"]["type"] == "server_error"
     assert "secret" not in response.text
+    assert response.headers["x-request-id"]
     assert "secret" in caplog.text
 
 

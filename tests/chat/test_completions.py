@@ -3,17 +3,23 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
 
+from chat.settings import ChatSettings
+from lm.engine import Late
+from lm.loading import Base
 from lm.prompts import encode_chat
+from lm.stream import Completion, Delta, Stream
+from lm.thinking import thinking_marks
 from store.conversations import messages_of, path_to
 from store.schema import Generation, Message
 
-from .conftest import Running, last_generation, until
+from .conftest import Running, last_generation, running_chat, thoughtful, until
 
 ASK = [{"role": "user", "content": "Where is my parcel?"}]
 
@@ -135,6 +141,25 @@ def test_who_asks(running: Running) -> None:
         ({"n": 0}, 400, None, "n"),
         ({"max_tokens": 0}, 400, None, "max_tokens"),
         ({"stop": ["a", ""]}, 400, None, "stop"),
+        ({"top_k": -2}, 400, None, "top_k"),
+        ({"min_p": 2}, 400, None, "min_p"),
+        ({"repetition_penalty": 0}, 400, None, "repetition_penalty"),
+        ({"timeout": 0}, 400, None, "timeout"),
+        ({"n": 9}, 400, None, "n"),
+        ({"logprobs": True, "top_logprobs": 21}, 400, None, "top_logprobs"),
+        ({"top_logprobs": 2}, 400, None, "top_logprobs"),
+        ({"chat_template_kwargs": {"enable_thinking": True, "x": 1}}, 400, None, "chat_template_kwargs.x"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, None, "tools"),
+        ({"tool_choice": "required"}, 400, None, "tool_choice"),
+        ({"functions": [{"name": "f"}]}, 400, None, "functions"),
+        ({"response_format": {"type": "json_object"}}, 400, None, "response_format"),
+        ({"modalities": ["text", "audio"]}, 400, None, "modalities"),
+        ({"logit_bias": {"50": 1}}, 400, None, "logit_bias"),
+        ({"presence_penalty": 0.5}, 400, None, "presence_penalty"),
+        ({"frequency_penalty": -1}, 400, None, "frequency_penalty"),
+        ({"messages": [{"role": "tool", "content": "4"}]}, 400, None, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, 400, None, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": 3}]}, 400, None, "messages.0.content"),
     ],
 )
 def test_refusals_have_openai_shape(
@@ -147,6 +172,125 @@ def test_refusals_have_openai_shape(
     assert error["type"] == "invalid_request_error"
     assert error["code"] == code
     assert param is None or error["param"].startswith(param)
+
+
+def test_what_changes_nothing_is_accepted(running: Running) -> None:
+    harmless = {
+        "tools": [],
+        "tool_choice": "auto",
+        "response_format": {"type": "text"},
+        "modalities": ["text"],
+        "logit_bias": {},
+        "presence_penalty": 0,
+        "frequency_penalty": 0.0,
+        "store": True,
+        "service_tier": "auto",
+        "parallel_tool_calls": True,
+        "metadata": {"purpose": "test"},
+    }
+    assert running.ask(max_tokens=2, **harmless).status_code == 200
+
+
+def test_the_request_reaches_the_engine(running: Running) -> None:
+    asked = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.2, "logprobs": True, "top_logprobs": 3}
+    kept = running.generation(running.ask(max_tokens=2, **asked).json()["id"]).sampling
+    del asked["logprobs"]
+    assert {name: kept[name] for name in asked} == asked
+    assert running.generation(running.ask(max_tokens=2, top_k=-1).json()["id"]).sampling["top_k"] == 0
+
+
+@pytest.mark.parametrize(("raw", "words"), [(b"{", "no JSON"), (b"[]", "dictionary"), (b"", "required")])
+def test_what_is_no_request_is_said(running: Running, raw: bytes, words: str) -> None:
+    response = running.client.post("/v1/chat/completions", content=raw, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert words in error["message"]
+    assert error["param"] is None
+
+
+def test_the_store_keeps_the_engines_word(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = running.service.watcher._backend.engine
+    submit = engine.submit
+
+    def late(*given: Any) -> Stream:
+        stream = submit(*given)
+        finish = stream.finish
+        monkeypatch.setattr(stream, "finish", lambda done: finish(replace(done, finish_reason="deadline")))
+        return stream
+
+    monkeypatch.setattr(engine, "submit", late)
+    answer = running.ask(max_tokens=40, ignore_eos=True).json()
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert running.generation(answer["id"]).finish_reason == "deadline"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_deadline_that_passed_in_the_queue(running: Running, monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
+    deadlines: list[float | None] = []
+
+    def never(ids: Any, sampling: Any, version: str, person: str, deadline: float | None) -> Stream:
+        deadlines.append(deadline)
+        it = Stream(version)
+        it.fail(Late("The request waited longer than it may.", hint="Try again later."))
+        return it
+
+    monkeypatch.setattr(running.service.watcher._backend.engine, "submit", never)
+    response = running.ask(timeout=1.5, stream=stream)
+    assert deadlines == [1.5]
+    if stream:
+        error = json.loads(response.text.split("\n\n")[-2].removeprefix("data: "))["error"]
+    else:
+        assert response.status_code == 503
+        assert int(response.headers["retry-after"]) >= 1
+        error = response.json()["error"]
+    assert error["code"] == "timeout"
+    assert error["message"].startswith("The request waited")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_thinking_stands_apart(
+    running: Running, tiny_base: Base, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    prompts: list[list[int]] = []
+    base = thoughtful(tiny_base)
+
+    def think(ids: list[int], sampling: Any, version: str, *more: Any) -> Stream:
+        prompts.append(ids)
+        it = Stream(version)
+        pieces = ["<th", "ink>Two", " and two.</thi", "nk>Four", "."]
+        for piece in pieces:
+            it.push(Delta(piece, [9], [-0.5]))
+        it.finish(Completion([9] * 5, [-0.5] * 5, [-0.5] * 5, "".join(pieces), "stop"))
+        return it
+
+    monkeypatch.setattr(running.service, "base", base)
+    monkeypatch.setattr(running.service, "_marks", {False: thinking_marks(base, False)})
+    monkeypatch.setattr(running.service.watcher._backend.engine, "submit", think)
+    response = running.ask(stream=stream, chat_template_kwargs={"enable_thinking": False})
+    assert prompts == [encode_chat(base, ASK, thinking=False)] != [encode_chat(base, ASK)]
+    if stream:
+        deltas = [chunk["choices"][0]["delta"] for chunk in events(response)]
+        said = {name: "".join(d.get(name, "") for d in deltas) for name in ("content", "reasoning_content")}
+        id = events(response)[0]["id"]
+    else:
+        message, id = response.json()["choices"][0]["message"], response.json()["id"]
+        said = {name: message[name] for name in ("content", "reasoning_content")}
+    assert said == {"content": "Four.", "reasoning_content": "Two and two."}
+    kept = running.generation(id)
+    assert (kept.text, len(kept.token_ids)) == ("Four.", 5)
+
+
+def test_answers_without_thinking_have_no_field_for_it(running: Running) -> None:
+    assert "reasoning_content" not in running.ask(max_tokens=3).json()["choices"][0]["message"]
+
+
+def test_requests_a_minute(tmp_path: Path, tiny_base: Base) -> None:
+    with running_chat(tmp_path, tiny_base, ChatSettings(requests_per_minute=2)) as chat:
+        assert [chat.ask(max_tokens=1, user="Ann").status_code for _ in range(3)] == [200, 200, 429]
+        refused = chat.ask(max_tokens=1, user="Ann")
+        assert refused.json()["error"]["code"] == "too_many_requests"
+        assert 1 <= int(refused.headers["retry-after"]) <= 61
+        assert chat.ask(max_tokens=1, user="Bo").status_code == 200
 
 
 def test_half_a_character_is_refused(running: Running) -> None:
@@ -180,28 +324,6 @@ def test_a_caller_who_hangs_up_cancels(running: Running) -> None:
         running.client.post("/v1/chat/completions", json=body, timeout=0.15)
     kept = until(lambda: last_generation(running.store, "Hanger"))
     assert kept.finish_reason == "cancelled"
-
-
-def test_the_stock_client(running: Running) -> None:
-    with openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", max_retries=0) as client:
-        assert "ratchet" in [each.id for each in client.models.list()]
-        whole = client.chat.completions.create(model="ratchet", messages=ASK, seed=6, logprobs=True)  # type: ignore[arg-type]
-        assert whole.choices[0].message.content == running.generation(whole.id).text
-        pieces = client.chat.completions.create(
-            model="ratchet",
-            messages=ASK,  # type: ignore[arg-type]
-            seed=6,
-            stream=True,
-            stream_options={"include_usage": True},
-        )
-        chunks = list(pieces)
-        text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
-        assert text == whole.choices[0].message.content
-        assert chunks[-1].usage is not None
-        with pytest.raises(openai.NotFoundError, match="no model"):
-            client.chat.completions.create(model="other", messages=ASK)  # type: ignore[arg-type]
-        with pytest.raises(openai.BadRequestError, match="tokens"):
-            client.chat.completions.create(model="ratchet", messages=[{"role": "user", "content": "long " * 3000}])
 
 
 async def test_many_at_once_each_get_their_own(running: Running) -> None:

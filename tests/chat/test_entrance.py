@@ -17,7 +17,6 @@ from chat.entrance import COOKIE, TRIES, form
 from chat.people import COOKIE as PERSON_COOKIE
 from chat.people import of_cookie
 from chat.settings import ChatSettings
-from lm.engine import Engine
 from lm.loading import Base
 from store.conversations import person
 from store.database import Store
@@ -25,7 +24,7 @@ from store.keys import add_key, page_token, revoke_key
 from store.ratings import present
 from store.schema import Generation
 
-from .conftest import ENGINE, SAMPLING, Running, last_generation, running_chat, until
+from .conftest import SAMPLING, Running, last_generation, own_engine, running_chat, until
 
 
 class Form(HTMLParser):
@@ -61,7 +60,7 @@ Browse = Callable[..., httpx.AsyncClient]
 @pytest.fixture
 def locked_app(store: Store, tiny_base: Base) -> FastAPI:
     settings = ChatSettings(title="Chat & <Co>", require_key=True)
-    return build_app(store, Engine(tiny_base, ENGINE), tiny_base, settings, SAMPLING)
+    return build_app(store, own_engine(tiny_base), settings, SAMPLING)
 
 
 @pytest.fixture
