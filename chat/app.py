@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from chat import errors, metrics
-from chat.access import Access
+from chat.access import Access, scope
 from chat.completions import completions_router
 from chat.entrance import entrance_router
 from chat.feedback import feedback_router

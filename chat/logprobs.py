@@ -19,7 +19,7 @@ from lm.token_bytes import token_bytes
 
 LEAST = -9999.0  # what OpenAI and vLLM write for a token of no probability: JSON knows no infinity
 
-Lister = Callable[[Piece | Completion], dict[str, Any]]
+Lister = Callable[[Piece | Completion], dict[str, Any] | None]
 
 
 def lister(tokenizer: PreTrainedTokenizerBase) -> Lister:
@@ -31,7 +31,9 @@ def lister(tokenizer: PreTrainedTokenizerBase) -> Lister:
         raw = spell(token)
         return {"token": raw.decode(errors="replace"), "logprob": max(logprob, LEAST), "bytes": list(raw)}
 
-    def listing(said: Piece | Completion) -> dict[str, Any]:
+    def listing(said: Piece | Completion) -> dict[str, Any] | None:
+        if len(said.logprobs) != len(said.token_ids):  # a backend that does not tell
+            return None
         content = [
             entry(token, said.logprobs[place])
             | {"top_logprobs": [entry(*top) for top in said.top_logprobs[place]] if said.top_logprobs else []}

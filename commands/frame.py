@@ -79,7 +79,7 @@ def opened(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
-def loaded(settings: Settings, store: Store) -> Base:
+def loaded(settings: Settings, store: Store, serving: bool = False) -> Base:
     """The base of these settings, which must be the one that the store's versions stand on."""
     from transformers.utils import logging
 
@@ -87,7 +87,7 @@ def loaded(settings: Settings, store: Store) -> Base:
     from store.versions import ensure_base
 
     logging.disable_progress_bar()
-    base = load_base(settings.model, settings.device, settings.dtype)
+    base = load_base(settings.model, settings.device, settings.dtype, serving)
     with store.session() as session:
         ensure_base(session, base.id, base.fingerprint)
     return base

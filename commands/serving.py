@@ -54,7 +54,7 @@ def _backend(settings: Settings, store: Store) -> Backend:
     from lm.engine import Engine
 
     if settings.backend.kind == "engine":
-        return OwnEngine(Engine(loaded(settings, store), settings.engine))
+        return OwnEngine(Engine(loaded(settings, store, serving=True), settings.engine))
     from lm.loading import load_text
     from lm.remote import Remote
     from lm.vllm import VLLM

@@ -39,7 +39,7 @@ class Completion:
     finish_reason: FinishReason
     top_logprobs: list[Likeliest] = field(default_factory=list)
     cached_tokens: int = 0
-    waited: float = 0.0
+    waited: float = field(default=0.0, compare=False)
 
 
 class Stream:

@@ -99,3 +99,19 @@ def test_the_text_of_a_base_is_refused_as_the_base_is(tiny_folder: Path, tmp_pat
     (folder / "model.safetensors").unlink()
     with pytest.raises(Problem, match=r"no \.safetensors"):
         load_text(str(folder))
+
+
+@pytest.mark.parametrize(("native", "large", "serving", "dtype", "expected"), [
+    (True, True, True, "auto", torch.bfloat16),
+    (False, True, True, "auto", torch.float32),
+    (True, False, True, "auto", torch.float32),
+    (True, True, False, "auto", torch.float32),
+    (True, True, True, "float32", torch.float32),
+])  # fmt: skip
+def test_a_large_model_serves_in_the_processors_short_numbers(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, native: bool, large: bool, serving: bool, dtype: str,
+    expected: torch.dtype,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": native})
+    monkeypatch.setattr("lm.loading.LARGE", 1 if large else 1 << 40)
+    assert load_base(str(tiny_folder), "cpu", dtype, serving=serving).model.dtype == expected
