@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from machine import keep, machine
 from questions import questions

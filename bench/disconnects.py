@@ -23,6 +23,7 @@ from random import Random
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from clients import Crowd, Told
 from machine import keep, machine
@@ -31,7 +32,7 @@ from servers import Server, serve_ratchet
 
 from lm.loading import load_base
 
-RUNNING, WAITING = "ratchet_running", "ratchet_waiting"  # gauges
+RUNNING, WAITING = "ratchet_requests_running", "ratchet_requests_waiting"  # gauges
 AIM = 1.0  # seconds until all is free
 PATIENCE = 30  # seconds to wait for it
 PROMPTS = 16

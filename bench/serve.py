@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: idle threads must not spin beside other sides
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # for all sides, as `ratchet` sets it
 
 import torch
 from clients import Crowd

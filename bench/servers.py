@@ -19,7 +19,12 @@ import psutil
 ROOT = Path(__file__).parent.parent
 PATIENCE = 180  # seconds for a server to come up
 ENDING = 30  # seconds for it to end
-QUIET = {"OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+QUIET = {
+    "OMP_WAIT_POLICY": "passive",
+    "GOMP_SPINCOUNT": "10000",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+}
 # Left to itself its cache takes most of the machine's memory; so much holds 128 streams of 256 tokens.
 PAGED = ("--cb-max-batch-tokens", "512", "--cb-num-blocks", "128")
 

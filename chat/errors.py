@@ -41,7 +41,8 @@ def explain(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
                 {"Retry-After": str(error.wait)},
             )
         case Late():
-            return 503, error_body(_words(error), type="server_error", code="timeout"), {"Retry-After": RETRY_AFTER}
+            body = error_body(_words(error), type="rate_limit_error", code="timeout")
+            return 429, body, {"Retry-After": RETRY_AFTER}
         case TooFast():
             body = error_body(_words(error), type="rate_limit_error", code=f"too_many_{error.what}")
             return 429, body, {"Retry-After": str(error.wait)}

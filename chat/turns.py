@@ -172,7 +172,11 @@ class Turns:
         try:
             async for delta in reply:
                 written += delta.text
-                yield {parts.chat: [*asked.shown, piece("assistant", written)]}
+                thinks = bool(delta.thinking) and not written
+                yield {
+                    parts.chat: [*asked.shown, piece("assistant", written)],
+                    parts.status: note("Thinking …" if thinks else "Writing …"),
+                }
             answer = await reply.answer
             yield {
                 parts.chat: [*asked.shown, piece("assistant", answer.text, answer.message_id)],

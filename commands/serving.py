@@ -56,8 +56,8 @@ def _backend(settings: Settings, store: Store) -> Backend:
     if settings.backend.kind == "engine":
         return OwnEngine(Engine(loaded(settings, store, serving=True), settings.engine))
     from lm.loading import load_text
-    from lm.remote import Remote
-    from lm.vllm import VLLM
+    from lm.remote.server import Remote
+    from lm.remote.vllm import VLLM
 
     base = load_text(settings.model)
     if settings.backend.kind == "vllm":

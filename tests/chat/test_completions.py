@@ -240,7 +240,7 @@ def test_a_deadline_that_passed_in_the_queue(running: Running, monkeypatch: pyte
     if stream:
         error = json.loads(response.text.split("\n\n")[-2].removeprefix("data: "))["error"]
     else:
-        assert response.status_code == 503
+        assert response.status_code == 429
         assert int(response.headers["retry-after"]) >= 1
         error = response.json()["error"]
     assert error["code"] == "timeout"

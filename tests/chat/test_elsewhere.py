@@ -9,10 +9,10 @@ import pytest
 
 from chat.settings import ChatSettings
 from lm.loading import Base
+from lm.remote.vllm import VLLM
 from lm.settings import BackendSettings
-from lm.vllm import VLLM
 
-from ..lm.fake_vllm import fake_vllm
+from ..lm.remote.fake_vllm import fake_vllm
 from .conftest import add_adapter, running_chat, serve_version, until
 
 KEY = "sk-very-secret"

@@ -1,7 +1,7 @@
 """Answers made by a server elsewhere that speaks OpenAI's API: llama.cpp's, `transformers serve`, and their like.
 
-Adapters cannot be loaded over this API, so that version 0 answers; `lm.vllm` loads them. The server's own chat template
-and tokenizer are at work.
+Adapters cannot be loaded over this API, so that version 0 answers; `lm.remote.vllm` loads them. The server's own chat
+template and tokenizer are at work.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 
 import httpx
 
-from lm.asked import Asked, Piece, RemoteStream, Usage
 from lm.backend import Prompt
-from lm.connection import Connection
 from lm.engine import BASE
-from lm.events import Malformed, read_events
 from lm.figures import Figures
 from lm.line import Late, QueueFull
 from lm.loading import BaseText
-from lm.refusals import refusal
+from lm.remote.asked import Asked, Piece, RemoteStream, Usage
+from lm.remote.connection import Connection
+from lm.remote.events import Malformed, read_events
+from lm.remote.refusals import refusal
 from lm.settings import BackendSettings, Sampling
 from lm.stops import Stops
 from lm.stream import Delta, FinishReason, Stream

@@ -17,13 +17,13 @@ from lm.adapters import read_adapter, write_adapter
 from lm.backend import Unavailable
 from lm.engine import Engine
 from lm.loading import Base
+from lm.remote.vllm import VLLM
 from lm.settings import BackendSettings, EngineSettings, Sampling
-from lm.vllm import VLLM
 from problems import Problem
 
-from .conftest import MakeAdapter
+from ..conftest import MakeAdapter
 from .fake_vllm import LENGTH, FakeVLLM, fake_vllm
-from .test_remote import end_of, prompt, until
+from .test_server import end_of, prompt, until
 
 GREEDY = Sampling(temperature=0, max_tokens=16, ignore_eos=True)
 

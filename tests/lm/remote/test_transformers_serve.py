@@ -20,7 +20,7 @@ from chat.settings import ChatSettings
 from lm.backend import Prompt
 from lm.loading import STARTER, BaseText, load_text
 from lm.prompts import encode_chat
-from lm.remote import Remote
+from lm.remote.server import Remote
 from lm.settings import BackendSettings, Sampling
 from lm.stream import Stream
 from store.database import open_store

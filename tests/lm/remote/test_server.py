@@ -20,7 +20,7 @@ from lm.engine import Engine
 from lm.line import Late, QueueFull
 from lm.loading import Base
 from lm.prompts import encode_chat
-from lm.remote import Remote
+from lm.remote.server import Remote
 from lm.settings import BackendSettings, EngineSettings, Sampling
 from lm.stream import Completion, Stream
 from problems import Problem

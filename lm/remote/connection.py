@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from lm.backend import Unavailable
-from lm.refusals import HINT, refusal
+from lm.remote.refusals import HINT, refusal
 from lm.settings import BackendSettings
 from problems import Problem
 

@@ -16,12 +16,12 @@ from typing import Any
 import httpx
 
 from lm.adapters import adapter_hash, check_origin
-from lm.asked import Asked, Piece
 from lm.backend import Prompt
 from lm.engine import BASE
 from lm.loading import BaseText
-from lm.refusals import Unknown, words
-from lm.remote import Remote, usage_of
+from lm.remote.asked import Asked, Piece
+from lm.remote.refusals import Unknown, words
+from lm.remote.server import Remote, usage_of
 from lm.settings import BackendSettings, Sampling
 from lm.stops import Stops
 from lm.stream import Delta, FinishReason

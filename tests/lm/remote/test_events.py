@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lm.events import LONGEST, Malformed, read_events
+from lm.remote.events import LONGEST, Malformed, read_events
 
 
 async def read(data: bytes, width: int) -> list[dict[str, Any]]:
