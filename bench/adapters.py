@@ -27,6 +27,7 @@ from lm.engine import Engine
 from lm.loading import load_base
 from lm.prompts import Message, encode_chat
 from lm.settings import EngineSettings, Sampling
+from lm.threads import apart
 
 SIDES = {"none": ["0"], "one": ["1"], "four": ["1", "2", "3", "4"]}  # versions that the streams take in turn
 AIM = 1.15  # of the time with one adapter, at most
@@ -88,8 +89,8 @@ def main() -> None:
     chosen = parser.parse_args()
     facts = machine("torch", "transformers")
     print(f"{facts['machine']} {facts['versions']}")
-    base = load_base("starter", device="cpu", dtype="float32")
-    with Engine(base, EngineSettings()) as engine:
+    base = apart(lambda: load_base("starter", device="cpu", dtype="float32"))
+    with apart(lambda: Engine(base, EngineSettings())) as engine:
         for version in SIDES["four"]:
             engine.install(version, random_adapter(base, int(version)))
         rows = [measure(engine, streams, chosen.rounds, chosen.new_tokens) for streams in chosen.streams]

@@ -17,7 +17,8 @@ Tokens a second are of the whole batch: generated tokens over the time from the 
 to the first token runs from a request to the first text of its answer (for a, which does not queue, from its own turn).
 The floor is the time of the bare matrix products that one step of the batch needs; share is a side's rate over it. The
 bound counts the products of reading the prompts besides (512 tokens at a time, without the head): nobody is faster.
-The other server and engine are loaded, and idle, while one side runs; what they use meanwhile is measured and told.
+The other servers are loaded, and idle, while one side runs; what they use meanwhile is measured and told. What is
+measured in this process runs in a thread that ends, so that OpenMP's threads are never more than the processors.
 Prints a table, writes bench/results/serve.json.
 """
 
@@ -31,7 +32,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ from lm.loading import Base, load_base
 from lm.prompts import Message, encode_chat
 from lm.settings import EngineSettings, Sampling
 from lm.stream import Stream
+from lm.threads import apart
 
 SIDES = {
     "a": "generate, one at a time",
@@ -126,8 +128,16 @@ def one_at_a_time(base: Base, most: int, batch: Batch) -> Run:
     return Run(tokens, time.monotonic() - begun, firsts, time.process_time() - cpu)
 
 
-def in_process(engine: Engine, batch: Batch) -> Run:
-    """Side b."""
+def in_process(base: Base, batch: Batch) -> Run:
+    """Side b: an engine of its own each round, so that its threads are gone while another side runs."""
+    warm = [[*reversed(prompt), *prompt[:1] * batch.new_tokens] for prompt in batch.prompts]
+    with apart(lambda: Engine(base, EngineSettings())) as engine:
+        answer_all(engine, replace(batch, prompts=warm, new_tokens=1))
+        return answer_all(engine, batch)
+
+
+def answer_all(engine: Engine, batch: Batch) -> Run:
+    """Every request of a batch, as streams."""
     sampling = Sampling(temperature=0.0, max_tokens=batch.new_tokens, ignore_eos=True)
 
     async def follow(stream: Stream, begun: float) -> float:
@@ -194,8 +204,8 @@ def cell(
     for turn in range(-1, rounds):  # the first one warms up
         batch = batch_of(base, streams, length if turn >= 0 else min(8, length), seed + turn)
         if turn >= 0:
-            steps.append(products(base, streams, head=True))
-            pieces.append(products(base, PIECE, head=False))
+            steps.append(apart(lambda: products(base, streams, head=True)))
+            pieces.append(apart(lambda: products(base, PIECE, head=False)))
             prompts.append(sum(len(prompt) for prompt in batch.prompts))
         for name, side in sides.items():
             if name in failed:
@@ -249,7 +259,7 @@ def idle_share(servers: Sequence[Server], seconds: float = 2.0) -> float:
 
 def measure(model: Model, name: str, wanted: Sequence[str], chosen: argparse.Namespace, room: Path) -> dict[str, Any]:
     """One model, every side, every number of streams."""
-    base = load_base(str(model.folder), device="cpu", dtype=model.dtype)
+    base = apart(lambda: load_base(str(model.folder), device="cpu", dtype=model.dtype))
     sides: dict[str, Callable[[Batch], Run]] = {}
     failed: dict[str, str] = {}
     servers: list[Server] = []
@@ -275,8 +285,8 @@ def measure(model: Model, name: str, wanted: Sequence[str], chosen: argparse.Nam
             servers.append(stack.enter_context(serve_transformers(folder, model.dtype, chosen.theirs.split())))
             return partial(over_http, servers[-1], crowd, {})
 
-        add("a", lambda: partial(one_at_a_time, base, chosen.alone))
-        add("b", lambda: partial(in_process, stack.enter_context(Engine(base, EngineSettings()))))
+        add("a", lambda: lambda batch: apart(lambda: one_at_a_time(base, chosen.alone, batch)))
+        add("b", lambda: partial(in_process, base))
         add("c", ours)
         add("d", theirs)
         cells = []

@@ -52,9 +52,10 @@ def _backend(settings: Settings, store: Store) -> Backend:
     """Who makes the answers by these settings; the weights are loaded only where it is this process."""
     from lm.backend import OwnEngine
     from lm.engine import Engine
+    from lm.threads import apart
 
     if settings.backend.kind == "engine":
-        return OwnEngine(Engine(loaded(settings, store, serving=True), settings.engine))
+        return OwnEngine(apart(lambda: Engine(loaded(settings, store, serving=True), settings.engine)))
     from lm.loading import load_text
     from lm.remote.server import Remote
     from lm.remote.vllm import VLLM

@@ -13,6 +13,7 @@ from lm.loading import Base, BaseText
 from lm.prompts import Message
 from lm.settings import Sampling
 from lm.stream import Stream
+from lm.threads import apart
 from problems import Problem
 
 
@@ -95,7 +96,7 @@ class OwnEngine:
         return True
 
     def load(self, version: str, folder: Path) -> None:
-        self.engine.install(version, read_adapter(folder, self.base))
+        apart(lambda: self.engine.install(version, read_adapter(folder, self.base)))
 
     def remove(self, version: str) -> None:
         self.engine.remove(version)
