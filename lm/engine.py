@@ -160,7 +160,7 @@ class Engine:
         until = time.monotonic() + min(limits) if limits else None
         with self._gate:
             held = self._find(version)
-            stream = Stream(version, self._noting())
+            stream = Stream(version, self._noting(), self.settings.stream_interval)
             request = self._request(prompt_ids, sampling, held, stream, live=True, person=person, deadline=until)
             self._waiting.add(request, wait=min(LONGEST_WAIT, math.ceil(self._seconds)))
             self._gate.notify_all()

@@ -22,10 +22,12 @@ class EngineSettings:
     prefill: int = 512  # prompt tokens read in one step, so that a long prompt never stalls the running streams
     prefix_cache: int = 256  # megabytes for what was read before: a conversation's next turn reads only what is new
     deadline: float = 0.0  # seconds a request may take, its wait included; 0: no limit
+    stream_interval: float = 0.02  # seconds between two pieces of a stream; tokens of a fast model come several at once
     threads: int = 0  # CPU threads of torch; 0 leaves torch's choice
 
     def __post_init__(self) -> None:
-        least = {"slots": 1, "context": 2, "queue": 1, "prefill": 1, "prefix_cache": 0, "deadline": 0, "threads": 0}
+        least = dict.fromkeys(("prefix_cache", "deadline", "stream_interval", "threads"), 0)
+        least |= {"slots": 1, "context": 2, "queue": 1, "prefill": 1}
         for name, lowest in least.items():
             if not getattr(self, name) >= lowest:
                 raise Problem(f"The engine's {name} is {getattr(self, name)}.", hint=f"Give at least {lowest}.")

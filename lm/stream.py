@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -49,8 +50,10 @@ class Stream:
     `completion` raise its error.
     """
 
-    def __init__(self, version: str, ended: Callable[[Stream], None] | None = None) -> None:
+    def __init__(self, version: str, ended: Callable[[Stream], None] | None = None, interval: float = 0.0) -> None:
+        """`ended` is called once it is over; a waiting consumer is woken every `interval` seconds at most."""
         self.version = version
+        self._interval, self._woken = interval, 0.0
         self.cancelled = False
         self._ended = ended
         self._changed = threading.Condition()
@@ -121,7 +124,10 @@ class Stream:
         """Engine's side: add a piece."""
         with self._changed:
             self._pending.append(delta)
-            self._wake()
+            now = time.monotonic()
+            if now - self._woken >= self._interval:
+                self._woken = now
+                self._wake()
 
     def finish(self, completion: Completion) -> None:
         """Engine's side: end well."""

@@ -131,3 +131,23 @@ def test_the_engines_error_reaches_the_reader() -> None:
 def test_no_completion_before_the_end() -> None:
     with pytest.raises(RuntimeError, match="not ended"):
         _ = Stream("0").completion
+
+
+async def test_a_fast_stream_wakes_its_reader_now_and_then() -> None:
+    stream = Stream("0", interval=30.0)
+    pieces = aiter(stream)
+    waiting = asyncio.ensure_future(anext(pieces))
+    await asyncio.sleep(0)
+    stream.push(Delta("a", [1], [-1.0]))  # the first one at once
+    assert (await waiting).text == "a"
+    waiting = asyncio.ensure_future(anext(pieces))
+    await asyncio.sleep(0)
+    for text in "bc":
+        stream.push(Delta(text, [2], [-1.0]))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    stream.push(Delta("d", [3], [-1.0]))
+    stream.finish(Completion([1, 2, 2, 3], [-1.0] * 4, [-1.0] * 4, "abcd", "stop"))  # the end wakes as well
+    last = await waiting
+    assert (last.text, last.token_ids) == ("bcd", [2, 2, 3])
+    assert [piece async for piece in pieces] == []
