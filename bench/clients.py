@@ -139,7 +139,7 @@ def read(told: Told, arrivals: list[tuple[float, bytes]]) -> None:
 
 
 def note(told: Told, event: bytes, at: float) -> bool:
-    """Note one event; returns whether it carried text."""
+    """Note one event; returns whether it carried tokens."""
     if event == b"[DONE]":
         return False
     said = json.loads(event)
@@ -148,12 +148,13 @@ def note(told: Told, event: bytes, at: float) -> bool:
         return False
     told.model = said.get("model") or told.model
     told.tokens = (said.get("usage") or {}).get("completion_tokens", told.tokens)
-    text = ""
+    text, carried = "", False
     for choice in said["choices"]:
+        carried = carried or bool(choice.get("logprobs"))
         told.finish = choice.get("finish_reason") or told.finish
         text += choice["delta"].get("content") or ""
     if not text:
-        return False
+        return carried
     told.text += text
     told.pieces += 1
     told.first = told.first or at

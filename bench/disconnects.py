@@ -37,7 +37,7 @@ AIM = 1.0  # seconds until all is free
 PATIENCE = 30  # seconds to wait for it
 PROMPTS = 16
 LONGER = 4  # times the others' answers
-SOONEST, LATEST = 4, 24  # pieces after which a client leaves
+SOONEST, LATEST = 1, 3  # pieces after which they leave; tokens come several in a piece
 
 
 @dataclass(frozen=True)

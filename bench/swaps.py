@@ -4,9 +4,11 @@
 
 First over HTTP: `ratchet serve` on the starter and two versions of it, promoted in turn as `ratchet promote` does while
 clients hold the streams open, each asking the next question when its last answer has ended. Half the requests are
-greedy, half are drawn from a seed. Counted are the streams dropped (an error, or no end) and garbled: each answer is
-compared with the one that the version named by its `model` field gave before, alone. The longest gap between two pieces
-of a stream is told for the time of the swaps and for as many streams without any.
+greedy, half are drawn from a seed. Counted are the streams dropped (an error, or no end), and those whose text is not
+what the version named by their `model` field gave before, alone or in company: sums of many rows are rounded otherwise,
+and where two tokens are as likely either may come. So it is the store that proves what was garbled: the log-probability
+of every stored answer is computed again by its own version, and must be what the engine wrote down. The longest gap
+between two pieces of a stream is told for the time of the swaps and for as long without any.
 
 Then in this process: versions installed and removed one after the other under running streams, each used by some, amid
 them adapters that are damaged and must be refused. Resident memory at every tenth, and its slope.
@@ -37,6 +39,7 @@ from clients import Crowd, Told
 from machine import keep, machine
 from questions import questions
 from servers import Server, serve_ratchet
+from sqlalchemy import select
 from variants import random_adapter
 
 from lm.adapters import WEIGHTS, Adapter, read_adapter, write_adapter
@@ -47,6 +50,7 @@ from lm.settings import EngineSettings, Sampling
 from lm.stream import Stream
 from problems import Problem
 from store.database import open_store
+from store.schema import Generation, Version
 from store.versions import add_version, ensure_base, promote
 
 PATIENCE = 20  # seconds for a promotion to be seen
@@ -80,9 +84,9 @@ def serving(server: Server) -> int:
 
 
 def requests(base: Base, new_tokens: int) -> list[dict[str, Any]]:
-    """Half of them greedy, half seeded."""
+    """Half of them greedy, half seeded; with log-probabilities, so that pieces without a letter are told too."""
     usage = {"stream": True, "stream_options": {"include_usage": True}}
-    asked = {"max_tokens": new_tokens, "ignore_eos": True} | usage
+    asked = {"max_tokens": new_tokens, "ignore_eos": True, "logprobs": True} | usage
     return [
         asked | {"messages": chat, "temperature": place % 2 * 0.8, "seed": place}
         for place, chat in enumerate(questions(base, PROMPTS, seed=7))
@@ -97,14 +101,22 @@ def swap_under_streams(base: Base, swaps: int, streams: int, new_tokens: int, po
         versions = two_versions(home, base)
         settings = {"RATCHET_CHAT_POLL_SECONDS": str(poll), "RATCHET_DTYPE": "float32", "RATCHET_DEVICE": "cpu"}
         with serve_ratchet(home, environment=settings) as server, Crowd() as crowd:
-            expected = {}
+            expected: dict[tuple[str, int], set[str]] = {}
             for name in [f"{server.model}@{number}" for number in (0, *versions)]:
-                for number, body in enumerate(bodies):
-                    [told] = crowd.ask(server.url, [body | {"model": name}])
-                    if told.error or told.model != name:
-                        raise RuntimeError(f"{name} answered as {told.model}: {told.error}")
-                    expected[name, number] = told.text
-            differing = sum(len({expected[name, number] for name, _ in expected}) == 3 for number in range(PROMPTS))
+                asked = [body | {"model": name} for body in bodies]
+                alone = [told for body in asked for told in crowd.ask(server.url, [body])]
+                for told, together in zip(alone, crowd.ask(server.url, asked), strict=True):
+                    for each in (told, together):
+                        if each.error or each.model != name:
+                            raise RuntimeError(f"{name} answered as {each.model}: {each.error}")
+                    # A product of one row is summed in another order than one of many, and a tie may fall otherwise.
+                    expected[name, together.number] = {told.text, together.text}
+            names = {name for name, _ in expected}
+            differing = sum(
+                not any(expected[one, n] & expected[other, n] for one in names for other in names - {one})
+                for n in range(PROMPTS)
+            )
+            uneven = sum(len(texts) > 1 for texts in expected.values())
             named = [body | {"model": server.model} for body in bodies]
             crowd.keep_asking(server.url, named, streams)
             store = open_store(home)
@@ -126,30 +138,60 @@ def swap_under_streams(base: Base, swaps: int, streams: int, new_tokens: int, po
             crowd.keep_asking(server.url, named, streams)
             time.sleep(took)  # as long without a swap, what serves unchanged
             calm = crowd.stop()
+        checked, off = computed_again(home, base)
     return {
+        "answers_computed_again": checked,
+        "largest_difference_in_nats_a_token": off,
         "swaps": swaps,
         "streams": streams,
         "new_tokens": new_tokens,
         "seconds": took,
         "prompts_that_tell_versions_apart": f"{differing} of {PROMPTS}",
+        "answers_that_company_changes": f"{uneven} of {len(expected)}",
         "seen_after_seconds": {"median": statistics.median(waits), "most": max(waits)},
         "with_swaps": judged(swapped, expected, new_tokens),
         "without": judged(calm, expected, new_tokens),
     }
 
 
-def judged(told: list[Told], expected: dict[tuple[str, int], str], new_tokens: int) -> dict[str, Any]:
+def computed_again(home: Path, base: Base) -> tuple[int, float]:
+    """How many answers the store holds, and the largest difference of an answer's mean log-probability to that which
+    its version's adapter gives.
+    """
+    store = open_store(home)
+    answers: dict[int, list[Generation]] = {}
+    with store.session(reading=True) as session:
+        folders = {row.id: row.adapter for row in session.scalars(select(Version))}
+        for answer in session.scalars(select(Generation).where(Generation.finish_reason == "length")):
+            answers.setdefault(answer.version_id or 0, []).append(answer)
+        session.expunge_all()
+    store.close()
+    off, engine = 0.0, Engine(base, EngineSettings())
+    for version, theirs in answers.items():
+        if folders[version]:
+            engine.install(str(version), read_adapter(home / folders[version], base))
+        prompts = [encode_chat(base, answer.messages) for answer in theirs]
+        sums = engine.likelihood(prompts, [answer.token_ids for answer in theirs], str(version))
+        for answer, found in zip(theirs, sums, strict=True):
+            off = max(off, abs(sum(answer.logprobs) - found) / len(answer.token_ids))
+    return sum(map(len, answers.values())), off
+
+
+def judged(told: list[Told], expected: dict[tuple[str, int], set[str]], new_tokens: int) -> dict[str, Any]:
     """Count what went wrong, and find the longest gap."""
     dropped = [each for each in told if each.error or each.finish is None or each.tokens != new_tokens]
     whole = [each for each in told if each not in dropped]
-    garbled = [each for each in whole if each.text != expected[each.model, each.number]]
-    others = [each for each in garbled if each.text in {text for (_, n), text in expected.items() if n == each.number}]
+    garbled = [each for each in whole if each.text not in expected[each.model, each.number]]
+    others = [
+        each for each in garbled
+        if any(each.text in texts for (_, n), texts in expected.items() if n == each.number)
+    ]  # fmt: skip
     gaps = sorted(each.gap for each in whole)
     return {
         "answers": len(told),
         "by_version": {name: sum(each.model == name for each in whole) for name in sorted({e.model for e in whole})},
         "dropped": len(dropped),
-        "garbled": len(garbled),
+        "other_text": len(garbled),
         "of_them_another_versions_answer": len(others),
         "reasons": sorted({str(each.error or f"{each.finish} after {each.tokens}") for each in dropped}),
         "gap_ms": {"median_of_longest": statistics.median(gaps) * 1000, "longest": gaps[-1] * 1000} if gaps else {},
@@ -256,15 +298,18 @@ def main() -> None:
         print(
             f"{row['swaps']} swaps under {row['streams']} streams in {row['seconds']:.0f} s, each seen after "
             f"{row['seen_after_seconds']['median']:.2f} s (at most {row['seen_after_seconds']['most']:.2f}); "
-            f"versions differ on {row['prompts_that_tell_versions_apart']} prompts"
+            f"versions differ on {row['prompts_that_tell_versions_apart']} prompts; company changes "
+            f"{row['answers_that_company_changes']} answers; {row['answers_computed_again']} stored answers computed "
+            f"again by their versions: at most {row['largest_difference_in_nats_a_token']:.1e} nats a token off"
         )
         for name in ("with_swaps", "without"):
             each = row[name]
+            gap = each["gap_ms"]
             print(
                 f"  {name.replace('_', ' ')}: {each['answers']} answers {each['by_version']}, {each['dropped']} "
-                f"dropped {each['reasons']}, {each['garbled']} garbled, {each['of_them_another_versions_answer']} of "
-                f"them another version's; longest gap {each['gap_ms'].get('longest', 0):.0f} ms, median of the "
-                f"streams' longest {each['gap_ms'].get('median_of_longest', 0):.0f} ms"
+                f"dropped {each['reasons']}, {each['other_text']} of another text, "
+                f"{each['of_them_another_versions_answer']} of them another version's; longest gap "
+                f"{gap.get('longest', 0):.0f} ms, median of the streams' longest {gap.get('median_of_longest', 0):.0f} ms"
             )
     if chosen.installs:
         row = install_many(base, chosen.installs)

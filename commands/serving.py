@@ -37,7 +37,7 @@ def serve(settings: Settings, progress: Progress, open_browser: bool) -> Outcome
         if open_browser:
             click.launch(url)
 
-    with opened(settings) as store:
+    with listener, opened(settings) as store:
         backend = _backend(settings, store)
         backend.start()  # a server that is not there ends it here, before anybody connects
         try:
