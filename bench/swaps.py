@@ -309,7 +309,7 @@ def main() -> None:
                 f"  {name.replace('_', ' ')}: {each['answers']} answers {each['by_version']}, {each['dropped']} "
                 f"dropped {each['reasons']}, {each['other_text']} of another text, "
                 f"{each['of_them_another_versions_answer']} of them another version's; longest gap "
-                f"{gap.get('longest', 0):.0f} ms, median of the streams' longest {gap.get('median_of_longest', 0):.0f} ms"
+                f"{gap.get('longest', 0):.0f} ms, median of a stream's {gap.get('median_of_longest', 0):.0f} ms"
             )
     if chosen.installs:
         row = install_many(base, chosen.installs)
