@@ -25,7 +25,7 @@ class Stops:
             self.stopped = True
             certain, self._held = waiting[: min(found)], ""
         else:
-            keep = max(_overlap(waiting, stop) for stop in self._stop)
+            keep = max(overlap(waiting, stop) for stop in self._stop)
             certain, self._held = waiting[: len(waiting) - keep], waiting[len(waiting) - keep :]
         return certain
 
@@ -35,9 +35,7 @@ class Stops:
         return held
 
 
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop` without being all of it."""
-    for length in range(min(len(text), len(stop) - 1), 0, -1):
-        if stop.startswith(text[len(text) - length :]):
-            return length
-    return 0
+def overlap(text: str, mark: str) -> int:
+    """Length of the longest end of `text` that begins `mark` without being all of it."""
+    longest = min(len(text), len(mark) - 1)
+    return next((length for length in range(longest, 0, -1) if mark.startswith(text[-length:])), 0)

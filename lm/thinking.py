@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from lm.stops import overlap
 from lm.templates import manner, render
 
 # What no template has of its own.
@@ -25,6 +27,9 @@ class Marks:
     opened: bool
 
 
+_known: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[Any, dict[bool | None, Marks | None]]] = WeakKeyDictionary()
+
+
 class Spoken(Protocol):
     """A base, as far as this concept needs one."""
 
@@ -36,9 +41,17 @@ def thinking_marks(base: Spoken, thinking: bool | None = None) -> Marks | None:
     """The marks of answers to a prompt encoded with this `thinking` (see `encode_chat`); None where no block exists.
 
     Three questions find them: how does the template write an earlier answer's reasoning; does the prompt end in an
-    opening mark; and, for templates that only cut thinking off, does the tokenizer hold both marks as tokens?
+    opening mark; and, for templates that only cut thinking off, does the tokenizer hold both marks as tokens? They are
+    asked once, since every prompt wants the answer.
     """
-    return _marks(base.tokenizer, thinking)
+    tokenizer = base.tokenizer
+    template, found = _known.get(tokenizer, (None, {}))
+    if template != tokenizer.chat_template:
+        template, found = tokenizer.chat_template, {}
+        _known[tokenizer] = template, found
+    if thinking not in found:
+        found[thinking] = _marks(tokenizer, thinking)
+    return found[thinking]
 
 
 def special_marks(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
@@ -107,7 +120,7 @@ class Thinking:
         if closed:
             self._inside, self._after, self._held = False, True, rest
             return thought.rstrip()
-        certain = self._held[: len(self._held) - _overlap(self._held, self._marks.closing)].rstrip()
+        certain = self._held[: len(self._held) - overlap(self._held, self._marks.closing)].rstrip()
         self._held = self._held[len(certain) :]
         return certain
 
@@ -184,9 +197,3 @@ def _closing(opening: str) -> str:
 
 def _ends(text: str, mark: str) -> bool:
     return bool(mark) and text.rstrip().endswith(mark)
-
-
-def _overlap(text: str, mark: str) -> int:
-    """Length of the longest end of `text` that begins `mark` without being all of it."""
-    longest = min(len(text), len(mark) - 1)
-    return next((length for length in range(longest, 0, -1) if mark.startswith(text[-length:])), 0)

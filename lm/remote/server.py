@@ -128,7 +128,7 @@ class Remote(Connection):
 
         Raises:
             Problem: unknown version, or a sampling parameter that OpenAI's API does not have. Later, from the stream:
-                `Unavailable`, `lm.engine.QueueFull`, `lm.engine.Late`, or the server's own refusal.
+                `Unavailable`, `lm.line.QueueFull`, `lm.line.Late`, or the server's own refusal.
         """
         with self._gate:
             if self._thread is None or self._closing:
