@@ -112,7 +112,6 @@ class Service:
     ) -> None:
         self.store, self.base, self.watcher, self.sampling, self.context = store, base, watcher, sampling, context
         self.pace, self.metrics = pace, Metrics()
-        self._marks = {choice: thinking_marks(base, choice) for choice in (None, True, False)}
         self._under_way: set[Reply] = set()
 
     def fit(self, messages: list[dict[str, str]], sampling: Sampling) -> list[dict[str, str]]:
@@ -156,7 +155,9 @@ class Service:
             turn.person_id,
             turn.deadline,
         )
-        reply = Reply(turn, prompt_ids, sampling, stream, loaded, started, Pieces(self._marks[turn.thinking]))
+        reply = Reply(
+            turn, prompt_ids, sampling, stream, loaded, started, Pieces(thinking_marks(self.base, turn.thinking))
+        )
         reply.answer = asyncio.create_task(self._follow(reply), name="follow an answer")
         self._under_way.add(reply)
         return reply

@@ -15,7 +15,6 @@ from lm.engine import Late
 from lm.loading import Base
 from lm.prompts import encode_chat
 from lm.stream import Completion, Delta, Stream
-from lm.thinking import thinking_marks
 from store.conversations import messages_of, path_to
 from store.schema import Generation, Message
 
@@ -264,7 +263,6 @@ def test_thinking_stands_apart(
         return it
 
     monkeypatch.setattr(running.service, "base", base)
-    monkeypatch.setattr(running.service, "_marks", {False: thinking_marks(base, False)})
     monkeypatch.setattr(running.service.watcher._backend.engine, "submit", think)
     response = running.ask(stream=stream, chat_template_kwargs={"enable_thinking": False})
     assert prompts == [encode_chat(base, ASK, thinking=False)] != [encode_chat(base, ASK)]

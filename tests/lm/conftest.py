@@ -1,16 +1,21 @@
-"""Random adapters for the tiny model."""
+"""An engine on the tiny model, prompts for it, the model alone beside it, and random adapters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from lm.adapters import Adapter
+from lm.engine import Engine
 from lm.loading import Base
+from lm.settings import EngineSettings, Sampling
 
 MakeAdapter = Callable[..., Adapter]
+GREEDY = Sampling(temperature=0, max_tokens=12, ignore_eos=True)
+PROMPTS = [[(7 * i + 3 * k) % 300 + 6 for k in range(length)] for i, length in enumerate((1, 2, 3, 40, 9, 17, 130, 5))]
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +38,26 @@ def make_adapter(tiny_base: Base) -> MakeAdapter:
         return Adapter(rank, alpha, weights)
 
     return make
+
+
+@pytest.fixture
+def engine(tiny_base: Base) -> Engine:
+    """Not started: the test's own thread steps."""
+    return Engine(tiny_base, EngineSettings(slots=4))
+
+
+def greedy_alone(model: Any, prompt: list[int], count: int) -> list[int]:
+    ids = model.generate(
+        input_ids=torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        max_new_tokens=count,
+        do_sample=False,
+        eos_token_id=-1,
+        pad_token_id=0,
+    )
+    return [int(token) for token in ids[0, len(prompt) :]]
+
+
+def drain(engine: Engine) -> None:
+    while engine.step():
+        pass
