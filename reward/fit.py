@@ -1,116 +1,216 @@
-"""Fit members of an ensemble to mixed ratings: all of them at once, each with weights of its own on the ratings.
+"""Fit the heads to ratings: how firm the prior is, whom to believe, and how sure to be.
 
-A member is a head with its likelihoods' parameters. The posterior's maximum is found by L-BFGS over all members
-together; their losses do not touch each other, so it is the same as fitting each alone, at the price of one.
+Folds that leave out people (or conversations) predict every rating by members that learned nothing from its person.
+Their predictions decide the prior's spread, tell each person's reliability and each rating's weight (expectation
+maximisation over what was meant: `reward.raters`), and fit the calibration. Then K heads are fitted, each to a Bayesian
+bootstrap of the conversations, so that they differ where the ratings leave room. Nothing of the holdout is touched.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from reward.evidence import Evidence
+from problems import Problem
+from reward.calibration import Calibration, fit_calibration
+from reward.evidence import FIRST, Evidence
+from reward.folds import FOLDS, bootstrap, folds
+from reward.heads import Heads
 from reward.likelihoods import Likelihoods
+from reward.members import Design, Members, fit_members
+from reward.raters import Reliability, pulls_together, reliability
+from reward.settings import RewardSettings
 
-LENGTH_SPREAD = 1.0  # prior deviation of the length heads' weights, as of a reward
-HISTORY = 20  # of L-BFGS
-
-Weights = Mapping[str, Tensor]  # by kind: [M, N], how much each rating counts for each member
+MINIMUM = 8  # ratings below which folds say nothing
+SPREADS = (0.5, 1.0, 2.0, 4.0, 8.0)  # of the prior, tried in the first round; later ones try 1, 2 and 4 times the best
+LATER = (1.0, 2.0, 4.0)
+ROUNDS = 2  # of believing some more and others less
 
 
 @dataclass(frozen=True)
-class Design:
-    """What the heads read of the A rated answers, on its scale.
+class Crossfit:
+    """Verdicts on pairs, predicted by members that learned nothing from their person or conversation.
 
     Attributes:
-        standard: [A, D] features.
-        lengths: [A, L] length features; L is 0 where there is no length head.
-        centre: [D] the weights that the prior is centred at, or None for zero.
+        difference: [n] reward of the better answer minus the other's.
+        weight: [n] how far the verdict is believed, 0 to 1.
     """
 
-    standard: Tensor
-    lengths: Tensor
-    centre: Tensor | None = None
+    difference: Tensor
+    weight: Tensor
 
 
 @dataclass(frozen=True)
-class Members:
-    """M fitted members: quality [M, D], length [M, L] and their likelihoods."""
+class Fitted:
+    """What a fit gives.
 
-    quality: Tensor
-    length: Tensor
+    Attributes:
+        heads: K heads, on the scale of the features.
+        likelihoods: of the K heads.
+        spread: prior deviation of a reward that the folds chose.
+        calibration: from reward differences to chances.
+        crossfit: what it was fitted to.
+        people: reliability of each person and weight of each rating.
+        together: [P, P] how far people pull the same way, `reward.raters.pulls_together`.
+    """
+
+    heads: Heads
     likelihoods: Likelihoods
+    spread: float
+    calibration: Calibration
+    crossfit: Crossfit
+    people: Reliability
+    together: Tensor
 
-    def rewards(self, design: Design) -> Tensor:
-        """[M, A] of the design's answers, length heads included."""
-        return self.quality @ design.standard.T + self.length @ design.lengths.T
 
-
-def fit_members(
-    design: Design,
+def fit_heads(
+    features: Tensor,
+    tokens: Tensor,
     evidence: Evidence,
-    weights: Weights,
-    spread: Tensor,
+    settings: RewardSettings,
     *,
-    steps: int = 100,
-    progress: Callable[[int], None] | None = None,
-) -> Members:
-    """The most probable members under Gaussian priors.
+    centre: Tensor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Fitted:
+    """Fit the ensemble.
 
     Args:
-        design: of the evidence's answers.
-        evidence: all ratings.
-        weights: [M, N] by kind.
-        spread: [M], the prior deviation of a reward: weights are normal with deviation spread / sqrt(D).
-        steps: of L-BFGS, at most.
-        progress: called with the number of steps done.
+        features, tokens: [A, D] and [A] of the evidence's answers.
+        evidence: ratings of the training split.
+        settings: knobs; `settings.seed` fixes the result on one machine.
+        centre: [D] weights on raw features that the heads' prior is centred at.
+        progress: called with the number of finished steps and of all steps.
+
+    Raises:
+        Problem: fewer than eight ratings (status 3).
     """
-    members, width = len(spread), design.standard.shape[1]
-    size = spread[:, None] / math.sqrt(width)
-    likelihoods = Likelihoods(members, len(evidence.people), evidence.tag_names)
-    quality = nn.Parameter(torch.zeros(members, width))  # in prior deviations, so that every direction curves alike
-    length = nn.Parameter(torch.zeros(members, design.lengths.shape[1]))
-    centre = torch.zeros(width) if design.centre is None else design.centre
-    ratings = {kind: each for kind, each in evidence.ratings.items() if len(each)}
-    optimizer = torch.optim.LBFGS(
-        [quality, length, *likelihoods.parameters()],
-        max_iter=steps,
-        history_size=HISTORY,
-        tolerance_grad=1e-4,
-        tolerance_change=1e-7,
-        line_search_fn="strong_wolfe",
+    if len(evidence) < MINIMUM:
+        raise Problem(
+            f"{len(evidence)} ratings in the training split; a reward model needs at least {MINIMUM}.",
+            hint="Rate some answers in the chat, or import preference pairs with `ratchet import FILE`.",
+            status=3,
+        )
+    generator = torch.Generator().manual_seed(settings.seed)
+    heads = Heads(features.shape[1], settings.heads, settings.context)
+    heads.fit_scales(features, tokens)
+    design = Design(
+        heads.standard(features), heads.standard_lengths(tokens), None if centre is None else centre * heads.scale
+    )
+    learned, asked = folds(evidence, generator)
+    rounds = 1 + (ROUNDS if settings.weigh_raters else 0)
+    steps = _Steps(progress, rounds + 1)
+    spreads, people = SPREADS, None
+    for _ in range(rounds):
+        weights = people.weights if people and settings.weigh_raters else _equal(evidence)
+        spread, left_out = _best_spread(design, evidence, _times(learned, weights), asked, spreads, people, steps)
+        people = _reliability(left_out, design, evidence, asked)
+        spreads = tuple(spread * factor for factor in LATER)
+    assert people is not None
+    weights = people.weights if settings.weigh_raters else _equal(evidence)
+    drawn = bootstrap(evidence, settings.heads, generator)
+    members = fit_members(
+        design, evidence, _times(drawn, weights), torch.full((settings.heads,), spread), progress=steps.next()
+    )
+    apart = heads.with_weights(left_out.quality, left_out.length)(features, tokens, settings.length)
+    crossfit = _crossfit(apart, evidence, asked, weights)
+    return Fitted(
+        heads=heads.with_weights(members.quality, members.length),
+        likelihoods=members.likelihoods,
+        spread=spread,
+        calibration=fit_calibration(crossfit.difference),
+        crossfit=crossfit,
+        people=people,
+        together=pulls_together(_slopes(left_out, design, evidence, asked), design.standard, evidence),
     )
 
-    def built() -> Members:
-        return Members(centre + size * quality, LENGTH_SPREAD * length, likelihoods)
 
-    calls = 0
+class _Steps:
+    """Steps of several fits told as one progress."""
 
-    def closure() -> Tensor:
-        nonlocal calls
-        optimizer.zero_grad()
-        losses = likelihoods.losses(built().rewards(design), ratings)
-        total = ((quality**2).sum() + (length**2).sum()) / 2 + likelihoods.prior().sum()
-        for kind, loss in losses.items():
-            total = total + (loss * weights[kind]).sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        calls += 1
-        if progress:
-            progress(min(calls, steps))
-        return total
+    def __init__(self, progress: Callable[[int, int], None] | None, fits: int, steps: int = 100) -> None:
+        self.progress, self.all, self.each, self.begun = progress, fits * steps, steps, -1
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        fitted = built()
-        return Members(fitted.quality.clone(), fitted.length.clone(), likelihoods.requires_grad_(False))
+    def next(self) -> Callable[[int], None] | None:
+        """What the next fit calls with the steps that it has done."""
+        self.begun += 1
+        before, tell = self.begun * self.each, self.progress
+        return (lambda done: tell(before + min(done, self.each), self.all)) if tell else None
 
 
-@torch.no_grad()
-def expected_losses(members: Members, design: Design, evidence: Evidence, asked: Weights) -> dict[str, Tensor]:
-    """Negative log-likelihood of each rating [N] by kind, averaged over the members that are asked (weights [M, N])."""
-    losses = members.likelihoods.losses(members.rewards(design), evidence.ratings)
-    return {kind: (loss * asked[kind]).sum(0) / asked[kind].sum(0).clamp(min=1e-9) for kind, loss in losses.items()}
+def _equal(evidence: Evidence) -> dict[str, Tensor]:
+    return {kind: torch.ones(len(each)) for kind, each in evidence.ratings.items()}
+
+
+def _times(many: Mapping[str, Tensor], each: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """[M, N] weights of members times [N] weights of ratings, by kind."""
+    return {kind: weights * each[kind] for kind, weights in many.items()}
+
+
+def _best_spread(
+    design: Design,
+    evidence: Evidence,
+    learned: Mapping[str, Tensor],
+    asked: Mapping[str, Tensor],
+    spreads: tuple[float, ...],
+    people: Reliability | None,
+    steps: _Steps,
+) -> tuple[float, Members]:
+    """The prior's spread that predicts best what the folds did not learn from, and its folds' members [5]."""
+    count = len(spreads)
+    repeated = [{kind: each.repeat_interleave(count, 0) for kind, each in masks.items()} for masks in (learned, asked)]
+    members = fit_members(design, evidence, repeated[0], torch.tensor(spreads).repeat(FOLDS), progress=steps.next())
+    rewards = members.rewards(design)
+    said = members.likelihoods.losses(rewards, evidence.ratings)
+    contrary = members.likelihoods.contrary_losses(rewards, evidence.ratings)
+    total = torch.zeros(FOLDS * count)
+    for kind, loss in contrary.items():
+        if people is not None:
+            eta = people.eta[evidence.ratings[kind].person]
+            loss = -torch.logaddexp(eta.log() - said[kind], (1 - eta).log() - loss)
+        else:
+            loss = said[kind]
+        total += (loss * repeated[1][kind]).sum(1)
+    best = int(total.view(FOLDS, count).sum(0).argmin())
+    return spreads[best], members.taken(torch.arange(FOLDS) * count + best)
+
+
+def _reliability(members: Members, design: Design, evidence: Evidence, asked: Mapping[str, Tensor]) -> Reliability:
+    rewards = members.rewards(design)
+    said = members.likelihoods.losses(rewards, evidence.ratings)
+    contrary = members.likelihoods.contrary_losses(rewards, evidence.ratings)
+    return reliability(
+        {kind: (loss * asked[kind]).sum(0) for kind, loss in said.items()},
+        {kind: (loss * asked[kind]).sum(0) for kind, loss in contrary.items()},
+        evidence,
+    )
+
+
+def _crossfit(
+    rewards: Tensor, evidence: Evidence, asked: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> Crossfit:
+    pairs = evidence.ratings["pair"]
+    difference = ((rewards[:, pairs.first] - rewards[:, pairs.second]) * asked["pair"]).sum(0)
+    decided = pairs.value == FIRST
+    return Crossfit(difference[decided], weights["pair"][decided])
+
+
+def _slopes(members: Members, design: Design, evidence: Evidence, asked: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """How each rating [N] would move its answer's reward, or the difference of its two: the derivative of its
+    log-likelihood, by members that did not learn from it. Tags have no contrary and are left out.
+    """
+    rewards = members.rewards(design)
+    found = {}
+    for kind in ("pair", "correction", "thumb", "score"):
+        each = evidence.ratings[kind]
+        if not (n := len(each)):
+            continue
+        apart = torch.cat([rewards[:, each.first], rewards[:, each.second]], dim=1).requires_grad_()
+        numbered = replace(each, first=torch.arange(n), second=torch.arange(n, 2 * n))
+        loss = members.likelihoods.losses(apart, {kind: numbered})[kind]
+        (slope,) = torch.autograd.grad((loss * asked[kind]).sum(), apart)
+        first, second = (-slope.sum(0)).split(n)
+        found[kind] = (first - second) / 2 if kind in ("pair", "correction") else first
+    return found

@@ -1,20 +1,19 @@
-"""K linear heads on the trunk's features: what an answer is worth, and apart from it what its length is worth.
+"""K linear heads on the trunk's features: what an answer is worth, and apart from it what its length alone is worth.
 
-Features are put on one scale and freed of what length explains of them, so that the quality heads cannot read length
-(linearly) and a head of its own does. What that one learned can be dropped at use: the disentangled length head of Chen
-et al. 2024 (ODIN, arXiv 2402.07319), with the decorrelation built in where they train for it.
+The length head is fitted beside the quality head, under a prior that leaves length to it rather than to the many
+features, and what it learned can be dropped at use: the length term of a length-controlled comparison (Dubois et al.
+2024, arXiv 2404.04475, equation 2), in place of the decorrelation of Chen et al. (ODIN, arXiv 2402.07319), which also
+takes from the quality head whatever merely comes with length, such as a polite sentence.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-LENGTHS = 3  # features of an answer's length
+from reward.settings import LengthUse
 
-LengthUse = Literal["cost", "drop", "keep"]
+LENGTHS = 3  # features of an answer's length
 
 
 def length_features(tokens: Tensor) -> Tensor:
@@ -34,37 +33,43 @@ class Heads(nn.Module):
 
     mean: Tensor
     scale: Tensor
-    by_length: Tensor
+    length_mean: Tensor
+    length_scale: Tensor
 
     def __init__(self, width: int, heads: int, context: int) -> None:
         super().__init__()
         self.context = context
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
-        self.register_buffer("by_length", torch.zeros(LENGTHS, width))
         self.register_buffer("length_mean", torch.zeros(LENGTHS))
         self.register_buffer("length_scale", torch.ones(LENGTHS))
         self.quality = nn.Parameter(torch.zeros(heads, width))
         self.length = nn.Parameter(torch.zeros(heads, LENGTHS))
 
     def fit_scales(self, features: Tensor, tokens: Tensor) -> None:
-        """Take the scales, and what length explains, from the features [N, D] of answers with [N] tokens."""
-        self.mean.copy_(features.mean(0))
-        self.scale.copy_(features.std(0).clamp(min=1e-3))
+        """Take mean and deviation of the features [N, D] of answers with [N] tokens as the scale of what is read."""
         lengths = length_features(tokens)
-        self.length_mean.copy_(lengths.mean(0))
-        self.length_scale.copy_(lengths.std(0).clamp(min=1e-3))
-        standard, lengths = (features - self.mean) / self.scale, self.standard_lengths(tokens)
-        penalty = 1e-3 * len(lengths) * torch.eye(LENGTHS)  # the three say nearly the same
-        self.by_length.copy_(torch.linalg.solve(lengths.T @ lengths + penalty, lengths.T @ standard))
+        for values, mean, scale in (
+            (features, self.mean, self.scale),
+            (lengths, self.length_mean, self.length_scale),
+        ):
+            mean.copy_(values.mean(0))
+            scale.copy_(values.std(0).clamp(min=1e-3))
+
+    def with_weights(self, quality: Tensor, length: Tensor) -> Heads:
+        """Heads on the same scale with these weights: quality [K, D], length [K, 3]."""
+        heads = Heads(quality.shape[1], len(quality), self.context)
+        own = {"quality": quality, "length": length}
+        heads.load_state_dict({name: own.get(name, value) for name, value in self.state_dict().items()})
+        return heads.requires_grad_(False).eval()
+
+    def standard(self, features: Tensor) -> Tensor:
+        """[N, D] features on their scale."""
+        return (features - self.mean) / self.scale
 
     def standard_lengths(self, tokens: Tensor) -> Tensor:
-        """[N, 3] length features on their scale."""
+        """[N, 3] length features of answers with [N] tokens, on their scale."""
         return (length_features(tokens) - self.length_mean) / self.length_scale
-
-    def standard(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """[N, D] features on their scale, without what length explains of them."""
-        return (features - self.mean) / self.scale - self.standard_lengths(tokens) @ self.by_length
 
     def forward(self, features: Tensor, tokens: Tensor, use: LengthUse = "keep") -> Tensor:
         """Rewards of N answers by each head.
@@ -78,7 +83,7 @@ class Heads(nn.Module):
         Returns:
             [K, N]; only differences between answers carry meaning.
         """
-        worth = self.quality @ self.standard(features, tokens).T
+        worth = self.quality @ self.standard(features).T
         if use == "keep":
             return worth + self.length @ self.standard_lengths(tokens).T
         if use == "drop":

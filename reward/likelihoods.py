@@ -46,6 +46,7 @@ class Likelihoods(nn.Module):
 
     def __init__(self, members: int, people: int, tag_names: Sequence[str]) -> None:
         super().__init__()
+        self.tag_names = list(tag_names)
         sides = [TAG_SLOPE * ((tag in GOOD) - (tag in BAD)) for tag in tag_names]
         self.register_buffer("side", torch.tensor(sides, dtype=torch.float32))
         self.demand = nn.Parameter(torch.zeros(members))
@@ -70,6 +71,14 @@ class Likelihoods(nn.Module):
         """[M, 9], rising: where one score passes into the next."""
         rises = torch.cat([torch.zeros_like(self.first_cut)[:, None], self.log_gap.exp().cumsum(1)], dim=1)
         return self.first_cut[:, None] + rises
+
+    @torch.no_grad()
+    def taken(self, rows: Tensor) -> Likelihoods:
+        """Those of the members with these numbers."""
+        some = Likelihoods(len(rows), self.strictness.shape[1], self.tag_names)
+        state = self.state_dict()
+        some.load_state_dict({name: value if name == "side" else value[rows] for name, value in state.items()})
+        return some.requires_grad_(False)
 
     def losses(self, rewards: Tensor, ratings: Mapping[str, Ratings]) -> dict[str, Tensor]:
         """Negative log-likelihood of each rating by kind: [M, N] each; of tags, the mean over the tags.

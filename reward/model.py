@@ -1,11 +1,12 @@
-"""The reward model: base, heads, temperature and scale in one thing that scores answers and can be kept in a folder."""
+"""The reward model: trunk, heads, calibration and scale in one thing that scores answers and can be kept in a folder."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,12 +15,20 @@ from torch import Tensor
 from lm.loading import Base
 from lm.prompts import Message
 from problems import Problem
-from reward.evidence import evidence_from
-from reward.features import trunk_features
-from reward.fit import fit_heads
+from reward.calibration import Calibration
+from reward.evidence import Evidence, evidence_from
+from reward.fit import Crossfit, Fitted, fit_heads
+from reward.folds import folds
 from reward.heads import Heads
-from reward.settings import RewardSettings
+from reward.judges import Judge, judges
+from reward.likelihoods import Likelihoods
+from reward.rules import apply_rules
+from reward.settings import RewardSettings, reward_settings
+from reward.trunk import FrozenTrunk, Trunk
+from reward.tuned import load_tuned, tune_trunk
 from store.datasets import Frozen
+
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -27,34 +36,59 @@ class Scores:
     """Rewards of N answers, in deviations of the rated answers' rewards around their mean.
 
     Attributes:
-        mean: [N] over the heads.
-        deviation: [N] of the heads, how far they disagree.
-        value: [N] mean minus `pessimism` deviations, clipped: what PPO is paid.
+        members: [K, N] by head.
+        mean, deviation: [N] over the heads; the deviation says how far they disagree.
+        heads: [N] the heads as one reward, as `reward.combine` says, clipped.
+        rules: [N] by rule's name, weighted.
+        value: [N] heads and rules together: what PPO is paid.
     """
 
+    members: Tensor
     mean: Tensor
     deviation: Tensor
+    heads: Tensor
+    rules: dict[str, Tensor]
     value: Tensor
 
 
 @dataclass(frozen=True)
 class RewardModel:
-    """Heads on a base's frozen trunk, with the scale on which their rewards are read.
+    """Heads on a trunk, with the scale on which their rewards are read.
 
     Attributes:
+        trunk: what turns answers into features.
+        heads, likelihoods: K heads, and what each kind of rating means beside them.
         centre, spread: mean and deviation of the ensemble's reward over the rated answers.
-        temperature: of preference chances, on the heads' own scale.
+        calibration: from differences of rewards, on the heads' own scale, to chances.
+        crossfit: verdicts on the training split's pairs, by heads that learned nothing from their people.
+        judges: the people, and how far each is believed.
         dataset: hash of the ratings that it was fitted to.
     """
 
-    base: Base
+    trunk: Trunk
     heads: Heads
-    temperature: float
+    likelihoods: Likelihoods
+    calibration: Calibration
+    crossfit: Crossfit
     centre: float
     spread: float
     settings: RewardSettings
-    dataset: str
+    judges: list[Judge]
     people: list[str]
+    dataset: str
+
+    @property
+    def base(self) -> Base:
+        """The language model whose trunk it stands on."""
+        return self.trunk.base
+
+    def raw(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """[K, N] rewards on the heads' own scale, with length as `reward.length` says."""
+        return self.heads(features, tokens, self.settings.length)
+
+    def members(self, prompts: Sequence[Sequence[Message]], answers: Sequence[str]) -> Tensor:
+        """[K, N] reward of each head for N answers to N prompts, in deviations; without rules."""
+        return (self.raw(*self.trunk.features(prompts, answers)) - self.centre) / self.spread
 
     def score(
         self,
@@ -63,25 +97,37 @@ class RewardModel:
         progress: Callable[[int], None] | None = None,
     ) -> Scores:
         """Rewards of N answers to N prompts."""
-        features = trunk_features(self.base, prompts, answers, context=self.settings.context, progress=progress)
-        with torch.no_grad():
-            rewards = (self.heads(features) - self.centre) / self.spread
-        mean, deviation = rewards.mean(0), rewards.std(0)
-        clip = self.settings.clip
-        return Scores(mean, deviation, (mean - self.settings.pessimism * deviation).clamp(-clip, clip))
+        features, tokens = self.trunk.features(prompts, answers, progress)
+        members = (self.raw(features, tokens) - self.centre) / self.spread
+        mean = members.mean(0)
+        deviation = members.std(0) if len(members) > 1 else torch.zeros_like(mean)
+        heads = {
+            "mean": mean,
+            "pessimistic": mean - self.settings.pessimism * deviation,
+            "minimum": members.min(0).values,
+        }[self.settings.combine].clamp(-self.settings.clip, self.settings.clip)
+        rules = apply_rules(self.settings.rules, prompts, answers, tokens.long().tolist())
+        return Scores(members, mean, deviation, heads, rules, heads + sum(rules.values()))
 
     def save(self, folder: Path) -> None:
-        """Write `reward.safetensors` and `reward.json` into `folder`, which is made."""
+        """Write `reward.safetensors` and `reward.json` into `folder`, which is made, and the trunk if it was tuned."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.heads.state_dict(), folder / "reward.safetensors")
+        self.trunk.save(folder, (self.heads.quality / self.heads.scale).mean(0))
+        tensors = {f"heads.{name}": value for name, value in self.heads.state_dict().items()}
+        tensors |= {f"likelihoods.{name}": value for name, value in self.likelihoods.state_dict().items()}
+        tensors |= {f"crossfit.{name}": value for name, value in vars(self.crossfit).items()}
+        save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "reward.safetensors")
         facts = {
             "base": self.base.id,
             "fingerprint": self.base.fingerprint,
+            "regime": self.trunk.regime,
             "dataset": self.dataset,
-            "temperature": self.temperature,
+            "calibration": asdict(self.calibration),
             "centre": self.centre,
             "spread": self.spread,
             "people": self.people,
+            "judges": [asdict(each) for each in self.judges],
+            "tags": self.likelihoods.tag_names,
             "settings": asdict(self.settings),
         }
         (folder / "reward.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
@@ -91,58 +137,116 @@ def fit_reward(
     base: Base,
     frozen: Frozen,
     settings: RewardSettings,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
+    work: Path | None = None,
 ) -> RewardModel:
     """Fit a reward model to the training split of a frozen dataset.
+
+    Args:
+        progress: called with what is done, how far, and of how much.
+        work: a folder for the checkpoints of a LoRA trunk; a temporary one by default.
 
     Raises:
         Problem: too few ratings (status 3).
     """
-    evidence = evidence_from(base, frozen, "train", context=settings.context)
-    heads, temperature = fit_heads(evidence, settings, progress)
-    with torch.no_grad():
-        rewards = heads(evidence.features).mean(0)
+    tell = progress or (lambda label, done, total: None)
+    evidence = evidence_from(frozen, "train")
+    answers = len(evidence.texts)
+    trunk: Trunk = FrozenTrunk(base, settings.context)
+    features, tokens = trunk.features(
+        evidence.prompts, evidence.texts, lambda done: tell("features of rated answers", done, answers)
+    )
+    told = lambda done, total: tell("reward model, steps", done, total)  # noqa: E731
+    fitted = fit_heads(features, tokens, evidence, settings, progress=told)
+    if regime_of(settings, base, len(evidence)) == "lora":
+        trunk, fitted, features, tokens = _on_tuned_trunk(base, evidence, fitted, settings, tell, work)
+    rewards = fitted.heads(features, tokens, settings.length).mean(0)
     return RewardModel(
-        base=base,
-        heads=heads,
-        temperature=temperature,
+        trunk=trunk,
+        heads=fitted.heads,
+        likelihoods=fitted.likelihoods,
+        calibration=fitted.calibration,
+        crossfit=fitted.crossfit,
         centre=float(rewards.mean()),
         spread=float(rewards.std().clamp(min=1e-6)),
         settings=settings,
-        dataset=frozen.hash,
+        judges=judges(fitted.people, fitted.together, evidence),
         people=evidence.people,
+        dataset=frozen.hash,
     )
+
+
+def regime_of(settings: RewardSettings, base: Base, ratings: int) -> str:
+    """ "heads" or "lora": as set, else a LoRA trunk from `reward.lora_from` ratings on, where there is a GPU."""
+    if settings.regime != "auto":
+        return settings.regime
+    return "lora" if ratings >= settings.lora_from and base.device.type == "cuda" else "heads"
+
+
+def _on_tuned_trunk(
+    base: Base, evidence: Evidence, first: Fitted, settings: RewardSettings, tell: Progress, work: Path | None
+) -> tuple[Trunk, Fitted, Tensor, Tensor]:
+    """Tune a trunk on four fifths of the people; the heads learn from the last fifth, which it has not seen.
+
+    Heads fitted to what their trunk was trained on would think too much of themselves. Whom to believe is kept from the
+    fit on the frozen trunk, which has seen everybody.
+    """
+    learned, asked = folds(evidence, torch.Generator().manual_seed(settings.seed))
+    weights = {kind: first.people.weights[kind] * learned[kind][0] for kind in learned}
+    trunk = tune_trunk(base, evidence, weights, settings, work, tell)
+    features, tokens = trunk.features(evidence.prompts, evidence.texts)
+    rest = evidence.taken({kind: mask[0].bool() for kind, mask in asked.items()})
+    fitted = fit_heads(features, tokens, rest, settings, centre=trunk.score_weight)
+    return trunk, replace(fitted, people=first.people, together=first.together), features, tokens
 
 
 def load_reward(folder: Path, base: Base) -> RewardModel:
     """Read a reward model that `RewardModel.save` wrote.
 
     Raises:
-        Problem: no reward model there, or one that was fitted on another base.
+        Problem: no reward model there, one that was fitted on another base, or by an older edition.
     """
     facts_file = folder / "reward.json"
     if not facts_file.is_file():
         raise Problem(f"No reward model in {folder}.", hint="Fit one with `ratchet reward fit`.")
-    facts = json.loads(facts_file.read_text(encoding="utf-8"))
+    facts: dict[str, Any] = json.loads(facts_file.read_text(encoding="utf-8"))
     if facts["fingerprint"] != base.fingerprint:
         raise Problem(
             f"The reward model in {folder} was fitted on {facts['base']} ({facts['fingerprint']}), "
             f"not on {base.id} ({base.fingerprint}).",
             hint="Fit a new one with `ratchet reward fit`.",
         )
-    settings = RewardSettings(**facts["settings"])
-    weights = load_file(folder / "reward.safetensors")
-    heads = Heads(
-        len(weights["mean"]), settings.hidden, settings.heads, weights["threshold"].shape[1], settings.dropout
-    )
+    if "regime" not in facts:
+        raise Problem(
+            f"The reward model in {folder} is from an older edition.", hint="Fit a new one with `ratchet reward fit`."
+        )
+    settings = reward_settings(facts["settings"])
+    tensors = load_file(folder / "reward.safetensors")
+
+    def part(name: str) -> dict[str, Tensor]:
+        return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+
+    weights = part("heads")
+    heads = Heads(weights["quality"].shape[1], len(weights["quality"]), settings.context)
     heads.load_state_dict(weights)
+    likelihoods = Likelihoods(len(weights["quality"]), len(facts["people"]), facts["tags"])
+    likelihoods.load_state_dict(part("likelihoods"))
     return RewardModel(
-        base=base,
-        heads=heads.eval(),
-        temperature=facts["temperature"],
+        trunk=FrozenTrunk(base, settings.context) if facts["regime"] == "heads" else load_tuned(folder, base, settings),
+        heads=heads.requires_grad_(False).eval(),
+        likelihoods=likelihoods.requires_grad_(False),
+        calibration=Calibration(**facts["calibration"]),
+        crossfit=Crossfit(**part("crossfit")),
         centre=facts["centre"],
         spread=facts["spread"],
         settings=settings,
-        dataset=facts["dataset"],
+        judges=[Judge(**each) for each in facts["judges"]],
         people=facts["people"],
+        dataset=facts["dataset"],
     )
+
+
+def newest_reward(home: Path) -> Path | None:
+    """The folder of the reward model fitted last in a store's home, by hand or by an update's step; None without one."""
+    found = [*home.glob("reward/reward.json"), *home.glob("updates/*/reward/reward.json")]
+    return max(found, key=lambda file: file.stat().st_mtime).parent if found else None

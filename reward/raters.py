@@ -18,9 +18,6 @@ from reward.evidence import Evidence
 
 PRIOR = (9.0, 1.5)  # pseudo-ratings meant as said and contrary to it: people are believed until they show otherwise
 ETAS = torch.linspace(0.01, 0.99, 99)
-SURE = 3.0  # nats by which one account of a person must beat another before it is said
-FEWEST = 8  # ratings below which nothing is said of a person
-TOGETHER = 4.0  # deviations above chance that two people's pulls must agree by to be called coordinated
 
 
 @dataclass(frozen=True)

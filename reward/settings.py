@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+LengthUse = Literal["cost", "drop", "keep"]
 
 
 @dataclass(frozen=True)
 class RewardSettings:
     """How ratings become a reward."""
 
+    regime: Literal["auto", "heads", "lora"] = "auto"  # heads on the frozen trunk, or a LoRA trunk; auto: by the data
     heads: int = 5  # members of the ensemble, each on its own bootstrap of the ratings
-    hidden: int = 64  # width of a head's hidden layer
-    epochs: int = 60  # passes over the ratings, at most
-    patience: int = 10  # passes without a better validation loss before a head stops
-    learning_rate: float = 2e-3  # of AdamW
-    weight_decay: float = 0.1  # of AdamW
-    dropout: float = 0.2  # on the features and on the hidden layer
-    batch_size: int = 64  # ratings a step
+    combine: Literal["pessimistic", "mean", "minimum"] = "pessimistic"  # how the heads become one reward
+    length: LengthUse = "cost"  # what length alone counts for: it may cost and never pays; nothing; all that was learned
+    weigh_raters: bool = True  # whether ratings count by how reliable their person proved
     holdout_share: float = 0.15  # of the conversations, never trained on
     holdout_people: float = 0.05  # of the people after the first twenty, never trained on
     person_share: float = 0.3  # of the training rows, at most, from one person, where there are enough people

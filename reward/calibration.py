@@ -1,0 +1,72 @@
+"""From a difference of rewards to the chance that the next verdict says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BINS = 10  # of the calibration curve
+MINIMUM = 8  # verdicts below which nothing is fitted
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """chance = (1 - lapse) sigmoid(difference / temperature) + lapse / 2.
+
+    Temperature scaling (Guo et al. 2017, arXiv 1706.04599, section 4.2) cannot say that one verdict in ten is a slip
+    however far apart two answers are; the lapse rate of psychophysics can (Wichmann and Hill 2001, equation 1).
+
+    Attributes:
+        temperature: above 0, in rewards.
+        lapse: share of verdicts given as by a coin, 0 to 1.
+    """
+
+    temperature: float = 1.0
+    lapse: float = 0.0
+
+    def chance(self, difference: Tensor) -> Tensor:
+        """The chance [...] that the first answer is preferred whose reward is higher by `difference` [...]."""
+        return (1 - self.lapse) * torch.sigmoid(difference / self.temperature) + self.lapse / 2
+
+
+def fit_calibration(difference: Tensor, weight: Tensor | None = None) -> Calibration:
+    """Temperature and lapse of the least negative log-likelihood; (1, 0) where there is nothing to fit.
+
+    Args:
+        difference: [N] reward of the answer that was preferred minus the other's, from heads that did not see it.
+        weight: [N] how much each verdict counts.
+    """
+    if len(difference) < MINIMUM:
+        return Calibration()
+    temperature = torch.logspace(-1, 1.5, 126)[:, None, None]
+    lapse = torch.linspace(0, 0.6, 31)[:, None]
+    loss = -((1 - lapse) * torch.sigmoid(difference / temperature) + lapse / 2).clamp(min=1e-9).log()
+    if weight is not None:
+        loss = loss * weight
+    row, column = divmod(int(loss.mean(2).argmin()), len(lapse))
+    return Calibration(float(temperature[row]), float(lapse[column]))
+
+
+def calibration_curve(chance: Tensor) -> tuple[float, list[dict[str, float]]]:
+    """Expected calibration error and curve.
+
+    Args:
+        chance: [N] given to the answer that was preferred.
+
+    Returns:
+        The error (Guo et al. 2017, equation 3), and by bin of the chance given to the answer thought better: its mean
+        chance, the share of verdicts that agreed, and their number.
+    """
+    confident, right = torch.maximum(chance, 1 - chance), (chance > 0.5).float()
+    number = torch.bucketize(confident, torch.linspace(0.5, 1.0, BINS + 1)[1:-1])
+    curve, error = [], 0.0
+    for i in range(BINS):
+        inside = number == i
+        if n := int(inside.sum()):
+            mean, accuracy = float(confident[inside].mean()), float(right[inside].mean())
+            curve.append({"chance": mean, "accuracy": accuracy, "n": n})
+            error += n / len(chance) * abs(mean - accuracy)
+    return error, curve
