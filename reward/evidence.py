@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from store.datasets import Frozen, Pair, Score, Tagged, Thumb
+from store.frozen import Frozen, Pair, Score, Tagged, Thumb
 
 KINDS = ("pair", "correction", "thumb", "score", "tags")
 FIRST, TIE, NEITHER = 1.0, 0.5, 0.0  # verdicts on a pair, whose better answer comes first

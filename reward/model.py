@@ -26,7 +26,7 @@ from reward.rules import apply_rules
 from reward.settings import RewardSettings, reward_settings
 from reward.trunk import FrozenTrunk, Trunk
 from reward.tuned import load_tuned, tune_trunk
-from store.datasets import Frozen
+from store.frozen import Frozen
 
 Progress = Callable[[str, int, int], None]
 

@@ -16,7 +16,7 @@ from reward.evidence import FIRST, Evidence, Ratings, evidence_from
 from reward.fit import MINIMUM, fit_heads
 from reward.model import RewardModel
 from reward.rules import apply_rules
-from store.datasets import Frozen
+from store.frozen import Frozen
 
 NAN = float("nan")
 POINTS = 500  # of the plot of reward against length
