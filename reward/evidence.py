@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lm.loading import Base
 from reward.features import trunk_features
-from store.datasets import Frozen, Pair, Thumb
+from store.frozen import Frozen, Pair, Thumb
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def evidence_from(
     base: Base, frozen: Frozen, split: str, *, context: int, progress: Callable[[int], None] | None = None
 ) -> Evidence:
     """Features and ratings of one split ("train" or "holdout") of a frozen dataset."""
-    pairs = [pair for pair in frozen.pairs if pair.split == split]
+    pairs = [pair for pair in frozen.pairs if pair.split == split and pair.outcome]  # both bad: not learned from yet
     thumbs = [thumb for thumb in frozen.thumbs if thumb.split == split]
     answers = _Table()
     first = [answers.row(pair, pair.first) for pair in pairs]

@@ -19,7 +19,7 @@ from reward.features import trunk_features
 from reward.fit import fit_heads
 from reward.heads import Heads
 from reward.settings import RewardSettings
-from store.datasets import Frozen
+from store.frozen import Frozen
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from lm.evaluation import wilson
 from reward.evidence import Evidence, evidence_from
 from reward.model import RewardModel
-from store.datasets import Frozen
+from store.frozen import Frozen
 
 BINS = 10  # of the calibration curve
 
@@ -80,7 +80,7 @@ def reward_report(model: RewardModel, frozen: Frozen) -> RewardReport:
         calibration=calibration,
         length_slope=_length_slope(evidence.features[:, -1], rewards.mean(0) / model.spread, model.settings.context),
         head_agreement=_agreement(difference),
-        train=len(frozen.pairs) + len(frozen.thumbs) - len(evidence),
+        train=sum(pair.outcome > 0 for pair in frozen.pairs) + len(frozen.thumbs) - len(evidence),
         holdout=len(evidence),
         dataset=frozen.hash,
     )
