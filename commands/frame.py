@@ -17,7 +17,7 @@ from settings import Settings, load_settings
 if TYPE_CHECKING:
     from lm.loading import Base
     from store.database import Store
-    from store.datasets import Frozen
+    from store.frozen import Frozen
 
 FLAGS = ("home", "model", "host", "port")  # options that are settings, by the name of their parameter
 SECTION = {"host": "chat.host", "port": "chat.port"}

@@ -37,7 +37,8 @@ from rl.gate import Check, comparison_checks, integrity_checks, reward_check
 from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSettings
 from rl.training import Progress, measure_anchor, train_policy
 from store.database import Store
-from store.datasets import Frozen, freeze
+from store.datasets import freeze
+from store.frozen import Frozen
 from store.people import record_trained_on
 from store.schema import Update, Version
 from store.updates import finish_update, record_step, start_update, unfinished, update_lock
@@ -114,13 +115,12 @@ def run_update(
 
 def _nothing_to_do(frozen: Frozen, last: str | None, least: int, force: bool) -> str:
     """Why there is nothing to do; empty when there is something."""
-    ratings = len(frozen.pairs) + len(frozen.thumbs)
-    if not ratings:
+    if not frozen.ratings:
         return "there are no ratings"
     if force:
         return ""
-    if ratings < least:
-        return f"there are {ratings} ratings, fewer than the {least} that an update waits for"
+    if frozen.ratings < least:
+        return f"there are {frozen.ratings} ratings, fewer than the {least} that an update waits for"
     return "no opinion has changed since the last update" if frozen.hash == last else ""
 
 
@@ -220,9 +220,8 @@ class _Run:
         frozen.to_json(work)
         return {
             "hash": frozen.hash,
-            "pairs": len(frozen.pairs),
-            "thumbs": len(frozen.thumbs),
-            "prompts": len(frozen.prompts),
+            "ratings": frozen.ratings,
+            **{kind: len(rows) for kind, rows in frozen.by_kind().items()},
         }
 
     def _reward(self, work: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, not_, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, not_, select
 from sqlalchemy.orm import Session, aliased
 
 from store.schema import Conversation, Generation, Message, Person, Rating
@@ -26,6 +26,7 @@ class Opinion:
         messages: the prompt of the rated generation, as sent to the model.
         text: the rated answer; `other_text` that of a pair's second half, whose prompt is `other_messages`.
         created: when the opinion was given.
+        draw: how the answer came to be shown, uniform or thompson; of a pair, where both halves agree; else None.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Opinion:
     other_messages: list[dict[str, Any]] | None
     other_text: str | None
     created: datetime
+    draw: str | None
 
 
 def opinions(session: Session, kinds: Sequence[str], *, here: bool = False) -> Iterator[Opinion]:
@@ -56,6 +58,7 @@ def opinions(session: Session, kinds: Sequence[str], *, here: bool = False) -> I
             other.messages,
             other.text,
             Rating.created,
+            case((Rating.other_id.is_(None) | (Generation.draw == other.draw), Generation.draw)),
         )
         .join(Generation, Generation.id == Rating.generation_id)
         .outerjoin(other, other.id == Rating.other_id)

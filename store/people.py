@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from problems import Problem
 from store.checks import known
 from store.database import Store
-from store.datasets import Frozen, redact
+from store.frozen import Frozen, redact
 from store.keys import keys_of, revoke_keys_of
 from store.schema import Conversation, Generation, Message, Person, Rating, TrainedOn, Version, now
 from store.updates import finish_update, unfinished, update_lock
@@ -150,7 +150,7 @@ def erase(store: Store, person_id: str) -> Erasure:
 
 def record_trained_on(session: Session, update_id: int, frozen: Frozen) -> None:
     """Remember whose words and ratings an update learns from: who rated, who asked, and whose conversation it was."""
-    learned = [(row.person, row.conversation) for rows in (frozen.pairs, frozen.thumbs, frozen.prompts) for row in rows]
+    learned = [(row.person, row.conversation) for rows in frozen.by_kind().values() for row in rows]
     people = {person for person, _ in learned}
     conversations = sorted({conversation for _, conversation in learned})
     for start in range(0, len(conversations), 500):

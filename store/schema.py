@@ -41,9 +41,7 @@ class Moment(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """With its zone on the way out."""
-        if value is None or value.tzinfo is not None:
-            return value
-        return value.replace(tzinfo=UTC)
+        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def now() -> datetime:
@@ -127,6 +125,7 @@ class Generation(Tables):
     pair: Mapped[str | None] = mapped_column(String(64), index=True)
     side: Mapped[str | None] = mapped_column(String(8))
     propensity: Mapped[float | None]
+    draw: Mapped[str | None] = mapped_column(String(16))  # uniform, thompson; None: not one of a drawn pair
     created: Mapped[datetime] = mapped_column(Moment, default=now)
 
 

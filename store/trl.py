@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from problems import Problem
 from store.database import Store
-from store.datasets import Frozen, Pair, Prompt, Thumb
-from store.forms import FORMS, answer
+from store.forms import FORMS, Row, answer
+from store.frozen import Frozen, line
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 HELD = ("preference", "unpaired", "prompt")  # forms of `store.forms` that a frozen dataset has rows of
-Row = Pair | Thumb | Prompt
 
 
 def dataset(store: Store, update_id: int, as_: str = "preference") -> DatasetDict:
     """The dataset of an update, split into train, replay and holdout.
 
     Args:
-        as_: preference {prompt, chosen, rejected}, without ties; unpaired {prompt, completion, label}; prompt {prompt}.
-            All conversational: lists of {role, content}.
+        as_: preference {prompt, chosen, rejected}, without ties and both-bad; unpaired {prompt, completion, label}:
+            thumbs, and both answers of a both-bad pair as disliked; prompt {prompt}. All conversational: lists of
+            {role, content}. Scores and tags are in none: each of these forms would make something else of them.
 
     Returns:
         The three splits; each one's `info.description` holds the content hash of the whole frozen dataset.
@@ -44,10 +44,8 @@ def dataset(store: Store, update_id: int, as_: str = "preference") -> DatasetDic
     known = _learned_before(folder, update_id)
     splits: dict[str, list[dict[str, Any]]] = {"train": [], "replay": [], "holdout": []}
     for row in _rows(frozen, as_):
-        split: str = row.split
-        if split == "train" and _key(vars(row)) in known:
-            split = "replay"
-        splits[split].append(_columns(row))
+        replayed = row["split"] == "train" and line(row) in known
+        splits["replay" if replayed else row["split"]].append(_columns(row, as_))
     info = DatasetInfo(description=f"ratchet {frozen.hash}")
     names = list(FORMS[as_].shapes)
     return DatasetDict(
@@ -59,33 +57,44 @@ def dataset(store: Store, update_id: int, as_: str = "preference") -> DatasetDic
 
 
 def _rows(frozen: Frozen, as_: str) -> list[Row]:
+    """The rows that a form has, as the dataset's files hold them."""
     if as_ == "prompt":
-        return list(frozen.prompts)
+        return [vars(prompt) for prompt in frozen.prompts]
+    if as_ == "preference":
+        return [vars(pair) for pair in frozen.pairs if pair.outcome == 1.0]
+    bad = [half for pair in frozen.pairs if pair.outcome == 0.0 for half in _halves(vars(pair))]
+    return [vars(thumb) for thumb in frozen.thumbs] + bad
+
+
+def _halves(pair: Row) -> list[Row]:
+    """Both answers of a pair where neither would do, each as one that was not liked: this form knows no such pair."""
+    told = {name: pair[name] for name in ("messages", "person", "conversation", "split")}
+    return [told | {"answer": pair[half], "liked": False, "kind": "both_bad"} for half in ("first", "second")]
+
+
+def _columns(row: Row, as_: str) -> dict[str, Any]:
+    if as_ == "preference":
+        return {"prompt": row["messages"], "chosen": answer(row["first"]), "rejected": answer(row["second"])}
     if as_ == "unpaired":
-        return list(frozen.thumbs)
-    return [pair for pair in frozen.pairs if pair.outcome == 1.0]
-
-
-def _columns(row: Row) -> dict[str, Any]:
-    if isinstance(row, Pair):
-        return {"prompt": row.messages, "chosen": answer(row.first), "rejected": answer(row.second)}
-    if isinstance(row, Thumb):
-        return {"prompt": row.messages, "completion": answer(row.answer), "label": row.liked}
-    return {"prompt": row.messages}
+        return {"prompt": row["messages"], "completion": answer(row["answer"]), "label": row["liked"]}
+    return {"prompt": row["messages"]}
 
 
 def _learned_before(folder: Path, update_id: int) -> set[str]:
     """Training rows of earlier updates, as lines; what was erased of them since is not among them."""
     earlier = [each for each in folder.iterdir() if each.name.isdigit() and int(each.name) < update_id]
     rows = (
-        json.loads(line)
-        for each in earlier
-        for file in (each / "dataset").glob("*.jsonl")
-        for line in file.read_bytes().decode("utf-8").split("\n")
-        if line
+        json.loads(each)
+        for update in earlier
+        for file in (update / "dataset").glob("*.jsonl")
+        for each in file.read_bytes().decode("utf-8").split("\n")
+        if each
     )
-    return {_key(row) for row in rows if row["split"] == "train"}
+    return {line(told) for row in rows if row["split"] == "train" for told in _as_now(row)}
 
 
-def _key(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, sort_keys=True)
+def _as_now(row: Row) -> list[Row]:
+    """A row of an earlier dataset, perhaps of an older version, as `_rows` tells it."""
+    if "outcome" not in row:
+        return [row]
+    return _halves(row) if row["outcome"] == 0.0 else [{"draw": "uniform"} | row]

@@ -14,7 +14,7 @@ from problems import Problem
 from reward.model import RewardModel, fit_reward, load_reward
 from reward.report import reward_report
 from reward.settings import RewardSettings
-from store.datasets import Frozen, Pair, Split, Thumb
+from store.frozen import Frozen, Pair, Split, Thumb
 
 SHORT, LONG = "On Monday.", "Please let me tell you that it left the warehouse on Monday and arrives on Thursday."
 SETTINGS = RewardSettings(heads=3, hidden=16, epochs=30, context=128)

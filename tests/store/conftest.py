@@ -33,7 +33,12 @@ class Scene:
             return new_conversation(session, person_id, "page").id
 
     def answer(
-        self, person_id: str, prompt: str | list[dict[str, Any]], text: str, conversation: str | None = None
+        self,
+        person_id: str,
+        prompt: str | list[dict[str, Any]],
+        text: str,
+        conversation: str | None = None,
+        draw: str | None = None,
     ) -> str:
         """A generation by version 0; its id."""
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -53,6 +58,7 @@ class Scene:
                 finish_reason="stop",
                 surface="page",
                 latency=0.1,
+                draw=draw,
             ).id
 
     def rate(self, generation: str, person_id: str, kind: str, value: Any, other: str | None = None) -> int:

@@ -123,6 +123,7 @@ def generation(**changes: Any) -> dict[str, Any]:
         "pair": "abc",
         "side": "left",
         "propensity": 0.5,
+        "draw": "thompson",
     } | changes
 
 
@@ -146,6 +147,7 @@ def test_a_generation_keeps_all_that_made_it_exactly(store: Store) -> None:
         {"version_id": 5},
         {"surface": "radio"},
         {"side": "top"},
+        {"draw": "dice"},
         {"text": "\ud800"},
         {"messages": [{"role": "user", "content": "a \udc00"}]},
         {"messages": [{"role": "user", "content": [{"text": "\udc00"}]}]},

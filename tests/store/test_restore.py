@@ -15,7 +15,7 @@ from store.database import Store, migrate, open_store
 from store.datasets import freeze
 from store.keys import add_key
 from store.restore import restore
-from store.schema import Version
+from store.schema import Generation, Version
 
 from .conftest import Scene
 from .test_backup import add_update
@@ -83,16 +83,22 @@ def test_what_was_backed_up_comes_back_in_either_database(
     assert sorted(each.name for each in (tmp_path / "second").iterdir() if each.name.startswith(".")) == []
 
 
-def test_a_backup_of_an_older_schema_comes_back_and_is_migrated(tmp_path: Path, url: str | None) -> None:
+@pytest.mark.parametrize("schema", ["0002", "0003"])
+def test_a_backup_of_an_older_schema_comes_back_and_is_migrated(tmp_path: Path, url: str | None, schema: str) -> None:
     old = open_store(tmp_path / "old")
-    ann = Scene(old).person("ann")
-    migrate(old.engine, "0002")
-    assert "keys" not in backup(old, tmp_path / "old.tar").counts
+    scene = Scene(old)
+    ann = scene.person("ann")
+    answers = [scene.answer(ann, "Q", text, draw="thompson") for text in "ab"]
+    scene.rate(answers[0], ann, "pair", "left", answers[1])
+    migrate(old.engine, schema)
+    assert ("keys" in backup(old, tmp_path / "old.tar").counts) == (schema > "0002")
     old.close()
-    assert restore(tmp_path / "old.tar", tmp_path / "new", url, replace=url is not None).schema == "0002"
+    assert restore(tmp_path / "old.tar", tmp_path / "new", url, replace=url is not None).schema == schema
     new = open_store(tmp_path / "new", url)
     with new.session() as session:
         assert add_key(session, "ann's", person_id=ann)[0].person_id == ann
+        assert [session.get_one(Generation, each).draw for each in answers] == [None, None]
+        assert [pair.draw for pair in freeze(session, seed=0).pairs] == ["uniform"]
     new.close()
 
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from store.conversations import add_message, path_to, set_consent
 from store.database import Store, open_store
@@ -12,7 +12,7 @@ from store.datasets import freeze
 from store.engines import reading
 from store.keys import add_key
 from store.ratings import present
-from store.schema import Rating
+from store.schema import Generation, Rating
 from store.transfer import clear, copy_rows, count_rows
 from store.updates import start_update
 from store.versions import add_version, audit_trail, promote
@@ -25,7 +25,7 @@ WAYS = [("sqlite", "postgresql"), ("postgresql", "sqlite"), ("sqlite", "sqlite")
 def fill(scene: Scene) -> str:
     """Something in every table; the last of a chain of messages whose ids are in no order."""
     ann, bob = scene.person("ann"), scene.person("Bob 鲍勃")
-    answers = [scene.answer(ann, "Q", text) for text in ("one", "two", "línea\u2028 \x07")]
+    answers = [scene.answer(ann, "Q", text, draw="thompson") for text in ("one", "two", "línea\u2028 \x07")]
     scene.rate(answers[0], ann, "pair", "tie", answers[1])
     scene.rate(answers[2], bob, "tags", ["Too long", "太长"])
     scene.rate(answers[2], bob, "thumb", -1)
@@ -62,6 +62,7 @@ def test_every_row_arrives_and_the_copy_goes_on_alike(
     with target.session(reading=True) as session:
         assert count_rows(session.connection()) == counts
         assert freeze(session, seed=1) == dataset
+        assert set(session.scalars(select(Generation.draw))) == {"thompson"}
         assert [each.reason for each in audit_trail(session)] == trail
         assert [each.content for each in path_to(session, last)] == told
     source.close()

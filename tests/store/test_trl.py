@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from problems import Problem
-from store.datasets import freeze, split_of
+from store.datasets import freeze
+from store.holdout import split_of
 from store.people import erase, record_trained_on
 from store.trl import dataset
 from store.updates import finish_update, start_update

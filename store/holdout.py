@@ -1,0 +1,78 @@
+"""What is learned from and what is held out: decided by a hash of what was said first and of who somebody is.
+
+What is held out once stays so for ever, whatever else comes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from store.duplicates import near_duplicates
+from store.frozen import Messages, Row, Split, line
+from store.imported import PERSON as IMPORTER
+from store.opinions import asked
+from store.schema import Person
+
+FIRST_PEOPLE = 20  # who came first are never held out
+
+
+class Sides:
+    """The side on which each thing that was said in a store falls."""
+
+    def __init__(self, session: Session, share: float, people_share: float) -> None:
+        """`share`: held out of the openings; `people_share`: of the people after the first twenty."""
+        self.share = share
+        self.held = held_out_people(session, people_share)
+        self._openings: dict[str, str] = {}
+        self._askers: dict[str, str] = {}
+        for each in asked(session):
+            self._openings.setdefault(each.conversation, opening(each.messages))
+            self._askers[each.conversation] = each.person
+
+    def of(self, conversation: str, messages: Messages, person: str) -> Split | None:
+        """The side of what `person` said of `messages`; None where opening, conversation and people disagree."""
+        sides = {split_of(opening(messages), self.share), split_of(self._openings[conversation], self.share)}
+        if len(sides) > 1:
+            return None
+        mine = {person, self._askers[conversation]}
+        if sides == {"train"} and mine & self.held:
+            return "holdout" if mine <= self.held else None
+        return sides.pop()
+
+
+def held_out_people(session: Session, share: float) -> set[str]:
+    """Ids of the people of whom nothing is learned: that share of those who came after the first twenty."""
+    came = select(Person.id).where(Person.id != IMPORTER).order_by(Person.created, Person.id).offset(FIRST_PEOPLE)
+    return {each for each in session.scalars(came) if _below(f"person {each}", share)}
+
+
+def nearly_held_out(rows: Iterable[Row]) -> set[str]:
+    """Openings of training rows that are near duplicates of openings of held-out rows."""
+    sides: dict[Split, set[str]] = {"train": set(), "holdout": set()}
+    for row in rows:
+        sides[row.split].add(opening(row.messages))
+    trained, held = sorted(sides["train"]), sorted(sides["holdout"])
+    return {trained[place] for place in near_duplicates(trained, held)}
+
+
+def split_of(opening: str, holdout_share: float) -> Split:
+    """The side on which a conversation that opens with these words falls; spacing, case and width do not matter."""
+    words = " ".join(unicodedata.normalize("NFKC", opening).casefold().split())
+    return "holdout" if _below(words, holdout_share) else "train"
+
+
+def opening(messages: Messages) -> str:
+    """What a conversation was opened with: its first turn by a user, else its first turn."""
+    asked_first = next((each for each in messages if each.get("role") == "user"), messages[0] if messages else {})
+    content = asked_first.get("content", "")
+    return content if isinstance(content, str) else line(content)
+
+
+def _below(key: str, share: float) -> bool:
+    """True for that share of all keys, for ever the same ones; a larger share has all of a smaller one's."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") < share * 2**64
