@@ -191,6 +191,8 @@ def test_wrong_usage_is_status_2_in_json_too(run: Callable[..., Ran]) -> None:
     assert run("no-such-command").status == 2
     assert run("simulate", "--persona", "terse", "--json").status == 2
     assert "error" in run("simulate", "--persona", "nobody", "--ratings", 3, "--json").json
+    refused = run("simulate", "--persona", "terse", "--ratings", 3, "--kinds", "pair=0.5,thum=0.5", "--json")
+    assert (refused.status, refused.json["hint"][:19]) == (2, "Did you mean thumb?")
 
 
 def test_a_traceback_is_shown_only_on_demand(run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
