@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from store.datasets import Frozen
 BINS = 10  # of the calibration curve
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RewardReport:
     """Holdout figures of a reward model.
 
@@ -30,6 +30,15 @@ class RewardReport:
         length_slope: rewards (in deviations) per tenfold longer answer; 0 means that length alone buys nothing.
         head_agreement: share of pairs on which two heads agree, averaged over all couples of heads.
         train, holdout: ratings in each split.
+        crossfit: accuracy, low, high, n, ece, ece_before on training pairs, each by heads that did not learn from its
+            person or conversation.
+        ceiling: accuracy, n: how often two people agree on the same two answers.
+        length: slope, slope_raw (with the length head), points: tokens, reward, raw reward.
+        people: Krippendorff's alpha by kind; None where it is not known.
+        raters: person, ratings, share, weight, reliability, suspicions, group.
+        curve: ratings, accuracy, low, high, n.
+        rules: by rule, mean and share.
+        regime: what was fitted: heads or lora.
     """
 
     accuracy: float
@@ -39,11 +48,19 @@ class RewardReport:
     ece: float
     by_kind: dict[str, dict[str, float]]
     calibration: list[dict[str, float]]
-    length_slope: float
+    length_slope: float = 0.0
     head_agreement: float
     train: int
     holdout: int
     dataset: str
+    crossfit: dict[str, float] = field(default_factory=dict)
+    ceiling: dict[str, float] = field(default_factory=dict)
+    length: dict[str, Any] = field(default_factory=dict)
+    people: dict[str, float | None] = field(default_factory=dict)
+    raters: list[dict[str, Any]] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    rules: dict[str, dict[str, float]] = field(default_factory=dict)
+    regime: str = "heads"
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON-ready values."""
