@@ -28,17 +28,17 @@ class Outcome:
 def show(outcome: Outcome, as_json: bool) -> None:
     """Print a result; with `as_json` the last line of standard output is one JSON object."""
     if as_json:
-        print(json.dumps(_finite(outcome.data), ensure_ascii=False, default=str), flush=True)
+        print(json.dumps(finite(outcome.data), ensure_ascii=False, default=str), flush=True)
     else:
         print(outcome.text, flush=True)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """NaN and infinity are not JSON; they become null."""
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

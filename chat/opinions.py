@@ -14,12 +14,11 @@ from chat.parts import Parts
 from chat.service import Service
 from chat.shown import Shown, at_store, id_of, last_id, note, show, version_name
 from problems import Problem
+from reward.tags import BAD, GOOD
 from store.conversations import path_to, set_consent
 from store.ratings import count_present, present, rate, withdraw
 from store.schema import Generation, Person
 
-GOOD = ["Correct", "Clear", "Right length", "Good tone", "Well organised"]
-BAD = ["Wrong", "Too long", "Too short", "Beside the point", "Bad tone", "Wrong language", "Unsafe"]
 VERDICTS = {"left": "the left answer", "right": "the right answer", "tie": "a tie", "both_bad": "neither answer"}
 
 Step = dict[Any, Any]
@@ -80,7 +79,7 @@ class Opinions:
             self.service.metrics.rated("page", "thumb")
             said = {each.kind: each.value for each in present(session, generation.id, person.id)}
             thanks = self._thanks(session, generation)
-        choices = GOOD if liked else BAD
+        choices = list(GOOD if liked else BAD)
         return {
             parts.details: gr.Column(visible=True),
             parts.reasons: gr.CheckboxGroup(
@@ -139,7 +138,9 @@ class Opinions:
         if verdict == "both_bad":
             step |= {
                 parts.details: gr.Column(visible=True),
-                parts.reasons: gr.CheckboxGroup(choices=BAD, value=[], label="What was wrong with the answer above?"),
+                parts.reasons: gr.CheckboxGroup(
+                    choices=list(BAD), value=[], label="What was wrong with the answer above?"
+                ),
                 parts.comment: "",
                 parts.correction: "",
                 parts.rated: chosen.id,

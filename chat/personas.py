@@ -25,12 +25,15 @@ class Persona:
     Attributes:
         style: how much this person likes the style of an answer; a full step of style is about 1.
         content: the score from which the person gives a thumb up, mistakes included.
+        praise, blame: the tag, of those the page offers, for a style that the person likes, and for one they do not.
     """
 
     name: str
     about: str
     style: Callable[[str], float]
     content: float
+    praise: str = "Good tone"
+    blame: str = "Bad tone"
 
     def score(self, item: Item | None, answer: str) -> float:
         """How much the person likes the answer; without references (None) only style counts. Empty is worst."""
@@ -60,10 +63,10 @@ def _orderly(answer: str) -> float:
 PERSONAS: dict[str, Persona] = {
     persona.name: persona
     for persona in (
-        Persona("terse", "likes short answers", _short, content=0.3),
+        Persona("terse", "likes short answers", _short, content=0.3, praise="Right length", blame="Too long"),
         Persona("courteous", "likes a polite opening and an offer of more help", _courteous, content=0.35),
         Persona("lively", "likes emoji", _lively, content=0.5),
-        Persona("orderly", "likes lists and a formal tone", _orderly, content=0.25),
+        Persona("orderly", "likes lists and a formal tone", _orderly, content=0.25, praise="Well organised"),
     )
 }
 

@@ -9,36 +9,44 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from chat.personas import Persona, prefer, thumb
+from chat.personas import Persona, prefer
+from chat.rater_minds import opinion, recruit
+from chat.rating_plan import DEFAULT_KINDS, Task, check_kinds, plan
 from lm.evaluation import wilson
 from lm.prompts import fit_chat
 from lm.settings import Sampling
 from lm.starter.skills import questions
-from lm.suites import Item
 from problems import Problem
 
 if TYPE_CHECKING:
     from lm.engine import Engine
 
-PAIR_SHARE = 0.7  # of all ratings; the rest are thumbs
 MAX_TOKENS = 120
 TIMEOUT = 120.0  # seconds for one answer on a busy server
 
 
 @dataclass(frozen=True)
 class SimulationReport:
-    """What was rated: how many opinions, of which kinds, by which persona, and how many went against it (noise)."""
+    """What was rated.
+
+    Attributes:
+        ratings, by_kind: how many opinions, and of which kinds.
+        flipped: how many of the honest people's opinions were noise.
+        random, adversaries: names of the people who answered at random, and of those who pushed the other way.
+    """
 
     ratings: int
     by_kind: dict[str, int]
     persona: str
     flipped: int
+    random: list[str]
+    adversaries: list[str]
 
 
 @dataclass(frozen=True)
@@ -52,17 +60,6 @@ class JudgeReport:
     n: int
 
 
-@dataclass(frozen=True)
-class Task:
-    """One rating to give, planned ahead, so that a seed fixes who asks what and who errs."""
-
-    item: Item
-    person: str
-    kind: Literal["pair", "thumb"]
-    flipped: bool
-    seed: int
-
-
 def simulate(
     url: str,
     persona: Persona,
@@ -70,7 +67,10 @@ def simulate(
     noise: float = 0.1,
     seed: int = 0,
     people: int = 8,
-    pair_share: float = PAIR_SHARE,
+    kinds: Mapping[str, float] = DEFAULT_KINDS,
+    threshold_spread: float = 0.0,
+    random_share: float = 0.0,
+    adversary_share: float = 0.0,
     concurrency: int = 8,
     key: str | None = None,
     progress: Callable[[int], None] | None = None,
@@ -78,10 +78,13 @@ def simulate(
 ) -> SimulationReport:
     """Ask and rate `ratings` times at the server `url`.
 
+    A person who finds nothing to better in an answer gives a thumb up in place of a correction.
+
     Args:
-        noise: share of ratings that go against the hidden preference.
+        noise: share of the honest people's ratings that go against the hidden preference, or are drawn at random.
         people: number of different people who rate.
-        pair_share: share of comparisons of two answers; the rest are thumbs on one.
+        kinds: share of each kind of rating, of `chat.rater_minds.KINDS`, adding up to 1.
+        threshold_spread, random_share, adversary_share: of the people, see `chat.rater_minds.recruit`.
         concurrency: people who wait for an answer at the same time.
         key: an API key that speaks for nobody in particular, for a server that asks for one.
         progress: hears how many ratings are done.
@@ -90,51 +93,41 @@ def simulate(
     Raises:
         Problem: the server cannot be reached or refuses a call, or an argument is out of range.
     """
-    if ratings < 1 or people < 1 or concurrency < 1 or not (0 <= noise <= 1 and 0 <= pair_share <= 1):
+    if ratings < 1 or people < 1 or concurrency < 1 or not 0 <= noise <= 1:
         raise Problem(
-            "The simulation needs at least 1 rating, person and connection, and shares between 0 and 1.", status=2
+            "The simulation needs at least 1 rating, person and connection, and noise between 0 and 1.", status=2
         )
-    tasks = plan(persona, ratings, noise, seed, people, pair_share)
-    asyncio.run(_rate_all(url, persona, tasks, concurrency, key, progress, transport))
-    kinds: Counter[str] = Counter(task.kind for task in tasks)
-    return SimulationReport(ratings, dict(kinds), persona.name, sum(task.flipped for task in tasks))
-
-
-def plan(persona: Persona, ratings: int, noise: float, seed: int, people: int, pair_share: float) -> list[Task]:
-    """The ratings to give: prompts from the training half of the starter's world, in random order of people."""
-    rng = random.Random(f"raters|{persona.name}|{seed}")
-    first = rng.randrange(2**40)
-    return [
-        Task(
-            item,
-            f"{persona.name}-{rng.randrange(people) + 1}",
-            "pair" if rng.random() < pair_share else "thumb",
-            rng.random() < noise,
-            first + 2 * index,  # the second answer of a pair is drawn with the next number
-        )
-        for index, item in enumerate(questions("train", seed, ratings))
-    ]
+    check_kinds(kinds)
+    raters = recruit(persona, seed, people, threshold_spread, random_share, adversary_share)
+    tasks = plan(persona, ratings, noise, seed, raters, kinds)
+    given = asyncio.run(_rate_all(url, tasks, concurrency, key, progress, transport))
+    return SimulationReport(
+        ratings=given.total(),
+        by_kind=dict(given),
+        persona=persona.name,
+        flipped=sum(task.flipped and task.person.character == "honest" for task in tasks),
+        random=[rater.name for rater in raters if rater.character == "random"],
+        adversaries=[rater.name for rater in raters if rater.character == "adversary"],
+    )
 
 
 async def _rate_all(
     url: str,
-    persona: Persona,
     tasks: list[Task],
     concurrency: int,
     key: str | None,
     progress: Callable[[int], None] | None,
     transport: httpx.AsyncBaseTransport | None,
-) -> None:
+) -> Counter[str]:
+    """Give every rating, and count what was given by kind."""
     waiting = iter(tasks)
-    done = 0
+    given: Counter[str] = Counter()
 
     async def person(client: httpx.AsyncClient) -> None:
-        nonlocal done
         for task in waiting:
-            await _rate_one(client, persona, task)
-            done += 1
+            given[await _rate_one(client, task)] += 1
             if progress is not None:
-                progress(done)
+                progress(given.total())
 
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, transport=transport, headers=headers) as client:
@@ -144,40 +137,34 @@ async def _rate_all(
                     group.create_task(person(client))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
+    return given
 
 
-async def _rate_one(client: httpx.AsyncClient, persona: Persona, task: Task) -> None:
-    item, pair = task.item, task.kind == "pair"
+async def _rate_one(client: httpx.AsyncClient, task: Task) -> str:
+    """Ask for an answer, or two, and rate; the kind of what was given."""
+    item, person, kind = task.item, task.person, task.kind
     answered = await _post(
         client,
         "/v1/chat/completions",
         {
             "model": "ratchet",
             "messages": item.messages,
-            "n": 2 if pair else 1,
+            "n": 2 if kind == "pair" else 1,
             "temperature": 1.0,
             "max_tokens": MAX_TOKENS,
             "seed": task.seed,
-            "user": task.person,
+            "user": person.name,
         },
     )
     texts = [choice["message"]["content"] for choice in answered["choices"]]
     ids = [choice["generation"] for choice in answered["choices"]]
-    opinion: dict[str, Any] = {"id": ids[0], "kind": task.kind, "user": task.person}
-    if pair:
-        opinion |= {"other": ids[1], "value": _verdict(persona, item, texts[0], texts[1], task.flipped)}
-    else:
-        liked = thumb(persona, item.messages, texts[0], item)
-        opinion["value"] = -liked if task.flipped else liked
-    await _post(client, "/v1/feedback", opinion)
-
-
-def _verdict(persona: Persona, item: Item, left: str, right: str, flipped: bool) -> str:
-    preferred = prefer(persona, item.messages, left, right, item)
-    if preferred == 0.5:
-        liked = thumb(persona, item.messages, left, item) == 1 or thumb(persona, item.messages, right, item) == 1
-        return "tie" if liked else "both_bad"
-    return "left" if (preferred == 1.0) != flipped else "right"
+    rng = random.Random(f"opinion|{person.name}|{task.seed}")
+    value = opinion(person, kind, item, texts, rng, task.flipped)
+    if value is None:
+        kind, value = "thumb", 1
+    said: dict[str, Any] = {"id": ids[0], "kind": kind, "value": value, "user": person.name}
+    await _post(client, "/v1/feedback", said | {"other": ids[1]} if kind == "pair" else said)
+    return kind
 
 
 async def _post(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from commands.frame import command, frozen_ratings, loaded, model_option, opened, reward
-from console import Outcome, Progress
+from console import Outcome, Progress, finite
+from problems import Problem
 from settings import Settings
+
+if TYPE_CHECKING:
+    from reward.report import RewardReport
 
 
 @command(reward, "fit")
@@ -27,17 +35,46 @@ def reward_fit(settings: Settings, progress: Progress) -> Outcome:
 
 
 @command(reward, "report")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    help="Where the page goes [report.html in the home's reward]; its figures go beside it, as JSON.",
+)
 @model_option
-def reward_report_(settings: Settings, progress: Progress) -> Outcome:
-    """Measure the fitted reward model on the holdout."""
+def reward_report_(settings: Settings, progress: Progress, html: Path | None) -> Outcome:
+    """Measure the fitted reward model on the holdout, and write a page about it."""
     from reward.model import load_reward
     from reward.report import reward_report
 
+    page = html or settings.home / "reward" / "report.html"
+    _check_page(page)
     with opened(settings) as store:
         base = loaded(settings, store)
         frozen = frozen_ratings(settings, store)
         report = reward_report(load_reward(settings.home / "reward", base), frozen)
-    return Outcome(report.to_json(), report.to_text())
+    figures = _write_page(report, page)
+    data = report.to_json() | {"html": str(page), "json": str(figures)}
+    return Outcome(data, f"{report.to_text()}\nThe page is {page}, its figures {figures}.")
+
+
+def _check_page(page: Path) -> None:
+    """Raise `Problem` before the long work if the page cannot be of this name."""
+    if page.is_dir() or page.suffix.lower() not in (".html", ".htm"):
+        raise Problem(f"The page cannot be {page}.", hint="Name a file that ends with .html.", status=2)
+
+
+def _write_page(report: RewardReport, page: Path) -> Path:
+    """Write the page, and the report as JSON under the same name beside it, whose path is returned."""
+    from reward.page import report_page
+
+    figures = page.with_suffix(".json")
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(report_page(report), encoding="utf-8")
+        figures.write_text(json.dumps(finite(report.to_json()), ensure_ascii=False, indent=2), encoding="utf-8")
+    except OSError as error:
+        raise Problem(f"The page cannot be written to {page}: {error}.", hint="Name another file by --html.") from error
+    return figures
 
 
 @command(reward, "score")

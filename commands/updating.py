@@ -98,7 +98,19 @@ def evaluate(
 @click.option("--url", help="The running chat [http://HOST:PORT of the settings].")
 @click.option("--key", help="An API key with the scopes chat and rate, where the running chat asks for one.")
 @click.option("--prompts", default=200, show_default=True, help="Held-out prompts of --judge.")
-@click.option("--noise", default=0.1, show_default=True, help="Share of ratings that are turned round.")
+@click.option("--noise", default=0.1, show_default=True, help="Share of ratings that are turned round or random.")
+@click.option(
+    "--kinds",
+    default="pair=0.7,thumb=0.3",
+    show_default=True,
+    help="Share of each kind of rating: pair, thumb, score, tags, correction.",
+)
+@click.option("--people", default=8, show_default=True, help="How many different people rate.")
+@click.option("--threshold-spread", default=0.0, show_default=True, help="How far their idea of good enough differs.")
+@click.option("--random-share", default=0.0, show_default=True, help="Share of the people who answer at random.")
+@click.option(
+    "--adversary-share", default=0.0, show_default=True, help="Share of the people who together push the other way."
+)
 @click.option("--seed", default=0, show_default=True)
 @model_option
 def simulate(
@@ -111,6 +123,11 @@ def simulate(
     key: str | None,
     prompts: int,
     noise: float,
+    kinds: str,
+    people: int,
+    threshold_spread: float,
+    random_share: float,
+    adversary_share: float,
     seed: int,
 ) -> Outcome:
     """People who are programs: they chat and rate through the API, or judge a version by their hidden preference."""
@@ -121,13 +138,30 @@ def simulate(
         raise Problem("Give either --ratings N or --judge VERSION.", status=2)
     if judge is None:
         from chat.raters import simulate as rate
+        from chat.rating_plan import read_kinds
 
         address = url or f"http://{settings.chat.host}:{settings.chat.port}"
         assert ratings is not None
         done = rate(
-            address, who, ratings, noise=noise, seed=seed, key=key, progress=lambda n: progress("ratings", n, ratings)
+            address,
+            who,
+            ratings,
+            noise=noise,
+            seed=seed,
+            people=people,
+            kinds=read_kinds(kinds),
+            threshold_spread=threshold_spread,
+            random_share=random_share,
+            adversary_share=adversary_share,
+            key=key,
+            progress=lambda n: progress("ratings", n, ratings),
         )
-        return Outcome(asdict(done), f"{done.ratings} ratings by {done.persona}: {done.by_kind}")
+        lines = [f"{done.ratings} ratings by {done.persona}: {done.by_kind}"]
+        if done.random:
+            lines.append(f"at random: {', '.join(done.random)}")
+        if done.adversaries:
+            lines.append(f"adversaries: {', '.join(done.adversaries)}")
+        return Outcome(asdict(done), "\n".join(lines))
     from chat.raters import judge as judge_version
 
     with opened(settings) as store:

@@ -107,6 +107,13 @@ def test_fit_report_score(run: Callable[..., Ran], pairs: Path) -> None:
     assert run("reward", "fit").status == 0
     report = run("reward", "report", "--json").json
     assert {"accuracy", "low", "high", "n", "ece", "by_kind"} <= set(report)
+    page = Path("ratchet-data", "reward", "report.html")
+    assert (report["html"], report["json"]) == (str(page), str(page.with_suffix(".json")))
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["dataset"] == report["dataset"]
+    assert f"The page is {Path('new', 'a.html')}" in run("reward", "report", "--html", "new/a.html").out
+    assert Path("new", "a.json").is_file()
+    assert run("reward", "report", "--html", "new").status == run("reward", "report", "--html", "a.json").status == 2
     scores = run("reward", "score", "--prompt", "Hi", "--answer", "a", "--answer", "b", "--json").json["scores"]
     assert [row["answer"] for row in scores] == ["a", "b"]
 
@@ -191,6 +198,8 @@ def test_wrong_usage_is_status_2_in_json_too(run: Callable[..., Ran]) -> None:
     assert run("no-such-command").status == 2
     assert run("simulate", "--persona", "terse", "--json").status == 2
     assert "error" in run("simulate", "--persona", "nobody", "--ratings", 3, "--json").json
+    refused = run("simulate", "--persona", "terse", "--ratings", 3, "--kinds", "pair=0.5,thum=0.5", "--json")
+    assert (refused.status, refused.json["hint"][:19]) == (2, "Did you mean thumb?")
 
 
 def test_a_traceback_is_shown_only_on_demand(run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from chat.personas import PERSONAS
-from chat.raters import judge, plan, simulate
+from chat.rater_minds import KINDS
+from chat.raters import judge, simulate
 from lm.adapters import Adapter
 from lm.engine import Engine
 from lm.settings import EngineSettings
@@ -74,7 +75,7 @@ def test_the_shorter_answer_wins_for_a_terse_person_without_noise() -> None:
 def test_noise_turns_ratings_round() -> None:
     server = Server()
     done = simulate(
-        "http://x", PERSONAS["terse"], 200, noise=0.25, pair_share=1.0, transport=httpx.MockTransport(server)
+        "http://x", PERSONAS["terse"], 200, noise=0.25, kinds={"pair": 1.0}, transport=httpx.MockTransport(server)
     )
     against = sum(server.texts[o["id" if o["value"] == "left" else "other"]] == POLITE for o in server.opinions)
     assert against == done.flipped
@@ -103,15 +104,67 @@ def test_equal_answers_are_a_tie_or_both_bad() -> None:
 
     for name, value in (("terse", "both_bad"), ("lively", "both_bad")):
         server = Same()
-        simulate("http://x", PERSONAS[name], 10, pair_share=1.0, transport=httpx.MockTransport(server))
+        simulate("http://x", PERSONAS[name], 10, kinds={"pair": 1.0}, transport=httpx.MockTransport(server))
         assert {opinion["value"] for opinion in server.opinions} == {value}
 
 
-def test_a_plan_repeats_with_its_seed() -> None:
-    first = plan(PERSONAS["terse"], 20, 0.1, 3, 8, 0.7)
-    assert first == plan(PERSONAS["terse"], 20, 0.1, 3, 8, 0.7)
-    assert first != plan(PERSONAS["terse"], 20, 0.1, 4, 8, 0.7)
-    assert len({task.seed for task in first}) == 20
+def test_every_kind_goes_through_the_api() -> None:
+    server = Server()
+    kinds = dict.fromkeys(KINDS, 0.2)
+    done = simulate("http://x", PERSONAS["courteous"], 100, kinds=kinds, transport=httpx.MockTransport(server))
+    assert set(done.by_kind) == set(KINDS)
+    assert done.by_kind == {kind: sum(o["kind"] == kind for o in server.opinions) for kind in KINDS}
+    assert all(("other" in opinion) == (opinion["kind"] == "pair") for opinion in server.opinions)
+    assert (done.random, done.adversaries) == ([], [])
+    better = [o["value"] for o in server.opinions if o["kind"] == "correction"]
+    assert better
+    assert all(isinstance(text, str) and text.strip() for text in better)
+
+
+def test_an_answer_that_cannot_be_bettered_gets_a_thumb_up() -> None:
+    class Best(Server):
+        def __call__(self, request: httpx.Request) -> httpx.Response:
+            response = super().__call__(request)
+            if request.url.path == "/v1/feedback":
+                return response
+            body = response.json()
+            asked = json.loads(request.content)["messages"]
+            [item] = [item for item in questions("train", 0, 12) if item.messages == asked]
+            body["choices"][0]["message"]["content"] = item.answer
+            return httpx.Response(200, json=body)
+
+    server = Best()
+    kinds = {"correction": 1.0}
+    done = simulate("http://x", PERSONAS["terse"], 12, noise=0.0, kinds=kinds, transport=httpx.MockTransport(server))
+    assert done.by_kind == {"thumb": 12}
+    assert {opinion["value"] for opinion in server.opinions} == {1}
+
+
+def test_bad_raters_are_named_and_push_the_other_way() -> None:
+    server = Server()
+    done = simulate(
+        "http://x",
+        PERSONAS["terse"],
+        120,
+        noise=0.0,
+        people=10,
+        kinds={"pair": 1.0},
+        random_share=0.2,
+        adversary_share=0.2,
+        transport=httpx.MockTransport(server),
+    )
+    assert (len(done.random), len(done.adversaries), done.flipped) == (2, 2, 0)
+    assert not set(done.random) & set(done.adversaries)
+    for opinion in server.opinions:
+        chosen = {"left": "id", "right": "other"}.get(opinion["value"])
+        if opinion["user"] in done.adversaries:
+            assert chosen is not None
+            assert server.texts[opinion[chosen]] == POLITE
+        elif opinion["user"] not in done.random:
+            assert chosen is not None
+            assert server.texts[opinion[chosen]] == SHORT
+    careless = {o["value"] for o in server.opinions if o["user"] in done.random}
+    assert len(careless) > 2
 
 
 def test_a_refusal_and_a_silent_server_are_problems() -> None:
@@ -128,6 +181,8 @@ def test_a_refusal_and_a_silent_server_are_problems() -> None:
     assert "ratchet serve" in caught.value.hint
     with pytest.raises(Problem, match="at least 1"):
         simulate("http://x", PERSONAS["terse"], 0)
+    with pytest.raises(Problem, match=r"add up to 0\.5"):
+        simulate("http://x", PERSONAS["terse"], 1, kinds={"pair": 0.5})
 
 
 def test_a_version_against_itself_is_all_ties(tiny_base: Base) -> None:
