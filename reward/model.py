@@ -18,6 +18,7 @@ from reward.evidence import evidence_from
 from reward.features import trunk_features
 from reward.fit import fit_heads
 from reward.heads import Heads
+from reward.rules import apply_rules, counts_tokens
 from reward.settings import RewardSettings
 from store.datasets import Frozen
 
@@ -29,12 +30,19 @@ class Scores:
     Attributes:
         mean: [N] over the heads.
         deviation: [N] of the heads, how far they disagree.
-        value: [N] mean minus `pessimism` deviations, clipped: what PPO is paid.
+        value: [N] mean minus `pessimism` deviations, clipped, plus what the rules add: what PPO is paid.
+        rules: by the rule's name [N], what it adds, in [-weight, 0].
     """
 
     mean: Tensor
     deviation: Tensor
     value: Tensor
+    rules: dict[str, Tensor]
+
+    @property
+    def heads(self) -> Tensor:
+        """The heads' part of the value [N]."""
+        return self.value - sum(self.rules.values())
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,15 @@ class RewardModel:
             rewards = (self.heads(features) - self.centre) / self.spread
         mean, deviation = rewards.mean(0), rewards.std(0)
         clip = self.settings.clip
-        return Scores(mean, deviation, (mean - self.settings.pessimism * deviation).clamp(-clip, clip))
+        heads = (mean - self.settings.pessimism * deviation).clamp(-clip, clip)
+        rules = self._rules(prompts, answers)
+        return Scores(mean, deviation, heads + sum(rules.values()), rules)
+
+    def _rules(self, prompts: Sequence[Sequence[Message]], answers: Sequence[str]) -> dict[str, Tensor]:
+        lengths = None
+        if answers and counts_tokens(self.settings.rules):
+            lengths = [len(ids) for ids in self.base.tokenizer(list(answers), add_special_tokens=False)["input_ids"]]
+        return apply_rules(self.settings.rules, prompts, answers, lengths or [])
 
     def save(self, folder: Path) -> None:
         """Write `reward.safetensors` and `reward.json` into `folder`, which is made."""
