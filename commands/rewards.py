@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -82,15 +83,30 @@ def _write_page(report: RewardReport, page: Path) -> Path:
 @click.option("--answer", "answers", required=True, multiple=True, help="An answer to it; may be given several times.")
 @model_option
 def reward_score(settings: Settings, progress: Progress, prompt: str, answers: tuple[str, ...]) -> Outcome:
-    """Score answers to a prompt with the fitted reward model."""
+    """Score answers to a prompt with the fitted reward model and the rules that are now in the settings."""
     from reward.model import load_reward
 
     with opened(settings) as store:
         model = load_reward(settings.home / "reward", loaded(settings, store))
+    model = replace(model, settings=replace(model.settings, rules=settings.reward.rules))
     scores = model.score([[{"role": "user", "content": prompt}]] * len(answers), answers)
     rows = [
-        {"answer": answer, "mean": float(mean), "deviation": float(deviation), "value": float(value)}
-        for answer, mean, deviation, value in zip(answers, scores.mean, scores.deviation, scores.value, strict=True)
+        {
+            "answer": answer,
+            "mean": float(scores.mean[i]),
+            "deviation": float(scores.deviation[i]),
+            "value": float(scores.value[i]),
+            "heads": float(scores.heads[i]),
+            "rules": {name: float(figures[i]) for name, figures in scores.rules.items()},
+        }
+        for i, answer in enumerate(answers)
     ]
-    text = "\n".join(f"{row['value']:+.2f} (mean {row['mean']:+.2f})  {row['answer']}" for row in rows)
-    return Outcome({"scores": rows}, text)
+    return Outcome({"scores": rows}, "\n".join(_line(row) for row in rows))
+
+
+def _line(row: dict[str, Any]) -> str:
+    """An answer's reward, what it is made of, and the answer."""
+    parts = [f"mean {row['mean']:+.2f}"]
+    if row["rules"]:
+        parts += [f"heads {row['heads']:+.2f}", *(f"{name} {part:+.2f}" for name, part in row["rules"].items())]
+    return f"{row['value']:+.2f} ({', '.join(parts)})  {row['answer']}"

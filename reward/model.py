@@ -23,7 +23,7 @@ from reward.heads import Heads
 from reward.judges import Judge, judges
 from reward.likelihoods import Likelihoods
 from reward.rules import apply_rules
-from reward.settings import RewardSettings, reward_settings
+from reward.settings import RewardSettings
 from reward.trunk import FrozenTrunk, Trunk
 from reward.tuned import load_tuned, tune_trunk
 from store.frozen import Frozen
@@ -220,7 +220,7 @@ def load_reward(folder: Path, base: Base) -> RewardModel:
         raise Problem(
             f"The reward model in {folder} is from an older edition.", hint="Fit a new one with `ratchet reward fit`."
         )
-    settings = reward_settings(facts["settings"])
+    settings = RewardSettings(**facts["settings"])
     tensors = load_file(folder / "reward.safetensors")
 
     def part(name: str) -> dict[str, Tensor]:

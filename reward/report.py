@@ -126,7 +126,7 @@ def reward_report(
         head_agreement=_agreement(difference),
         people=dict(agreement or {}),
         raters=[asdict(each) for each in model.judges],
-        rules=_rules(model, held),
+        rules=_rules(model, held, tokens),
         regime=model.trunk.regime,
         train=len(train),
         holdout=len(held),
@@ -250,8 +250,8 @@ def _agreement(difference: Tensor) -> float:
     return float((same / (heads * (heads - 1))).mean())
 
 
-def _rules(model: RewardModel, held: Evidence) -> dict[str, dict[str, float]]:
-    paid = apply_rules(model.settings.rules, held.prompts, held.texts, None)
+def _rules(model: RewardModel, held: Evidence, tokens: Tensor) -> dict[str, dict[str, float]]:
+    paid = apply_rules(model.settings.rules, held.prompts, held.texts, tokens.long().tolist())
     return {
         name: {"mean": float(figures.mean()) if len(figures) else NAN, "share": float((figures != 0).float().mean())}
         for name, figures in paid.items()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from reward.rule_settings import Rule, read_rules
 
 LengthUse = Literal["cost", "drop", "keep"]
 
@@ -25,6 +29,10 @@ class RewardSettings:
     pessimism: float = 0.5  # deviations of the heads that are taken off the mean [arXiv 2310.02743]
     clip: float = 5.0  # bound of the normalised reward, in standard deviations
     seed: int = 0  # of the bootstraps and of the initial weights
+    rules: Annotated[tuple[Rule, ...], BeforeValidator(read_rules)] = ()  # beside the heads, [[reward.rules]] each
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", read_rules(self.rules))  # those of a kept model come as plain tables
 
 
 def dataset_knobs(settings: RewardSettings) -> dict[str, Any]:

@@ -79,8 +79,14 @@ def train_policy(
         The trained adapter and the number of optimizer steps that it took, resumed ones included.
     """
 
-    def pay(prompts: list[Any], completions: list[Any], **_: Any) -> list[float]:
-        return reward.score(prompts, [completion[0]["content"] for completion in completions]).value.tolist()
+    def pay(
+        prompts: list[Any], completions: list[Any], log_metric: Callable[[str, float], None], **_: Any
+    ) -> list[float]:
+        scores = reward.score(prompts, [completion[0]["content"] for completion in completions])
+        log_metric("reward/heads", float(scores.heads.mean()))
+        for name, figures in scores.rules.items():
+            log_metric(f"reward/rule/{name}", float(figures.mean()))
+        return scores.value.tolist()
 
     pay.__name__ = "reward_model"
     trainer = PPOTrainer(
