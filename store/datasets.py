@@ -66,6 +66,30 @@ class Thumb:
 
 
 @dataclass(frozen=True)
+class Score:
+    """One answer and the score that a person gave it, 1 to 10."""
+
+    messages: Messages
+    answer: str
+    score: int
+    person: str
+    conversation: str
+    split: Split
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """One answer and the tags that a person gave it, sorted and distinct."""
+
+    messages: Messages
+    answer: str
+    tags: list[str]
+    person: str
+    conversation: str
+    split: Split
+
+
+@dataclass(frozen=True)
 class Prompt:
     """A prompt that somebody sent, once however often; `person` and `conversation` sent it first."""
 
