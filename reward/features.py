@@ -62,7 +62,7 @@ def trunk_features(
     context = min(context, base.context)
     encoded = [encode_pair(base, p, a, context) for p, a in zip(prompts, answers, strict=True)]
     features, tokens, done = [torch.empty(0)] * len(encoded), torch.zeros(len(encoded)), 0
-    for rows in _batches([len(ids) for ids, _ in encoded], batch_tokens):
+    for rows in token_batches([len(ids) for ids, _ in encoded], batch_tokens):
         ids, reads, answer = _padded(base, [encoded[i] for i in rows])
         pooled = _pooled(base, ids, reads, answer).cpu()
         for place, i in enumerate(rows):
@@ -137,7 +137,7 @@ def _surprise(base: Base, states: Tensor, ids: Tensor, answer: Tensor) -> Tensor
     )
 
 
-def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+def token_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     """Row numbers grouped by similar length so that each padded group holds at most `batch_tokens` tokens."""
     batches: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -25,7 +26,8 @@ from reward.likelihoods import Likelihoods
 from reward.rules import apply_rules
 from reward.settings import RewardSettings
 from reward.trunk import FrozenTrunk, Trunk
-from reward.tuned import load_tuned, tune_trunk
+from reward.tuned import load_tuned
+from reward.tuning import tune_trunk
 from store.frozen import Frozen
 
 Progress = Callable[[str, int, int], None]
@@ -144,7 +146,7 @@ def fit_reward(
 
     Args:
         progress: called with what is done, how far, and of how much.
-        work: a folder for the checkpoints of a LoRA trunk; a temporary one by default.
+        work: where the figures of tuning a trunk are written; nowhere by default.
 
     Raises:
         Problem: too few ratings (status 3).
@@ -193,7 +195,10 @@ def _on_tuned_trunk(
     """
     learned, asked = folds(evidence, torch.Generator().manual_seed(settings.seed))
     weights = {kind: first.people.weights[kind] * learned[kind][0] for kind in learned}
-    trunk = tune_trunk(base, evidence, weights, settings, work, tell)
+    with TemporaryDirectory() as folder:
+        trunk = tune_trunk(
+            base, evidence, weights, settings, work or Path(folder), lambda done, of: tell("tuning the trunk", done, of)
+        )
     features, tokens = trunk.features(evidence.prompts, evidence.texts)
     rest = evidence.taken({kind: mask[0].bool() for kind, mask in asked.items()})
     fitted = fit_heads(features, tokens, rest, settings, centre=trunk.score_weight)
@@ -232,7 +237,7 @@ def load_reward(folder: Path, base: Base) -> RewardModel:
     likelihoods = Likelihoods(len(weights["quality"]), len(facts["people"]), facts["tags"])
     likelihoods.load_state_dict(part("likelihoods"))
     return RewardModel(
-        trunk=FrozenTrunk(base, settings.context) if facts["regime"] == "heads" else load_tuned(folder, base, settings),
+        trunk=FrozenTrunk(base, settings.context) if facts["regime"] == "heads" else load_tuned(folder, base),
         heads=heads.requires_grad_(False).eval(),
         likelihoods=likelihoods.requires_grad_(False),
         calibration=Calibration(**facts["calibration"]),

@@ -29,6 +29,18 @@ class RewardSettings:
     pessimism: float = 0.5  # deviations of the heads that are taken off the mean [arXiv 2310.02743]
     clip: float = 5.0  # bound of the normalised reward, in standard deviations
     seed: int = 0  # of the bootstraps and of the initial weights
+    lora_from: int = 2000  # ratings from which regime auto tunes a trunk, where there is a GPU [arXiv 2312.09244]
+    lora_rank: int = 16  # of the adapter that tunes the trunk
+    lora_alpha: float = 32.0  # the adapter's change is scaled by alpha / rank
+    lora_learning_rate: float = 5e-4  # of AdamW, for the adapter and the score's weight
+    lora_own_rate: float = 1e-2  # the same for the few numbers of the likelihoods and of the length head
+    lora_weight_decay: float = 0.01  # of AdamW, on the adapter and the score's weight
+    lora_epochs: int = 3  # passes over the ratings
+    lora_batch_size: int = 16  # ratings a step
+    lora_warmup: float = 0.1  # share of the steps in which the rate rises; then it falls in a straight line to zero
+    lora_max_grad_norm: float = 1.0  # longer gradients are cut to this length
+    lora_length_penalty: float = 1.0  # weight of the squared correlation of reward and length [arXiv 2402.07319]
+    lora_recompute: bool = False  # compute activations again in the backward pass: less memory, a third more time
     rules: Annotated[tuple[Rule, ...], BeforeValidator(read_rules)] = ()  # beside the heads, [[reward.rules]] each
 
     def __post_init__(self) -> None:
