@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -63,12 +64,21 @@ class RewardModel:
         progress: Callable[[int], None] | None = None,
     ) -> Scores:
         """Rewards of N answers to N prompts."""
-        features = trunk_features(self.base, prompts, answers, context=self.settings.context, progress=progress)
-        with torch.no_grad():
-            rewards = (self.heads(features) - self.centre) / self.spread
+        rewards = self.members(prompts, answers, progress)
         mean, deviation = rewards.mean(0), rewards.std(0)
         clip = self.settings.clip
         return Scores(mean, deviation, (mean - self.settings.pessimism * deviation).clamp(-clip, clip))
+
+    def members(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        answers: Sequence[str],
+        progress: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """Each head's own reward of N answers to N prompts, [K, N], on the scale of `score`, not clipped."""
+        features = trunk_features(self.base, prompts, answers, context=self.settings.context, progress=progress)
+        with torch.no_grad():
+            return cast(Tensor, (self.heads(features) - self.centre) / self.spread)
 
     def save(self, folder: Path) -> None:
         """Write `reward.safetensors` and `reward.json` into `folder`, which is made."""
@@ -146,3 +156,12 @@ def load_reward(folder: Path, base: Base) -> RewardModel:
         dataset=facts["dataset"],
         people=facts["people"],
     )
+
+
+def newest_reward(home: Path) -> Path | None:
+    """The folder of the reward model that was written last, by `ratchet reward fit` or by an update; None: there is none.
+
+    An update's step counts once it is finished: until then its folder has another name.
+    """
+    written = [facts for pattern in ("reward", "updates/*/reward") for facts in home.glob(f"{pattern}/reward.json")]
+    return max(written, key=lambda facts: facts.stat().st_mtime_ns).parent if written else None
