@@ -18,6 +18,7 @@ from store.schema import Conversation, Generation, Message, Person, Version
 
 ROLES = ("system", "user", "assistant", "tool")
 SURFACES = ("page", "api", "import")
+DRAWS = ("uniform", "thompson")
 
 
 def person(session: Session, id: str | None, name: str | None = None) -> Person:
@@ -146,6 +147,7 @@ def record_generation(
     pair: str | None = None,
     side: str | None = None,
     propensity: float | None = None,
+    draw: str | None = None,
 ) -> Generation:
     """Keep one answer with all that made it, so that a rating of it can be learned from later.
 
@@ -158,10 +160,12 @@ def record_generation(
         latency: seconds from request to last token.
         pair: an id shared by the two halves of a side by side; `side` is left or right.
         propensity: the probability with which this version was chosen for this request, 0 to 1.
+        draw: how the two halves of a side by side were chosen among candidates, uniform or thompson; None for an
+            answer that is not one of such a pair.
 
     Raises:
-        Problem: unknown person, conversation, version, surface or side; text that cannot be stored; token_ids and
-            logprobs of different lengths, or one that is infinite or no number (JSON has no such numbers).
+        Problem: unknown person, conversation, version, surface, side or draw; text that cannot be stored; token_ids
+            and logprobs of different lengths, or one that is infinite or no number (JSON has no such numbers).
     """
     known(session, Person, person_id, "person")
     known(session, Conversation, conversation_id, "conversation")
@@ -170,6 +174,8 @@ def record_generation(
     check_choice(surface, SURFACES, "surface")
     if side is not None:
         check_choice(side, ("left", "right"), "side")
+    if draw is not None:
+        check_choice(draw, DRAWS, "draw")
     check_text([dict(each) for each in messages], "messages")
     check_text(dict(sampling), "sampling")
     check_text(text, "the answer")
@@ -193,6 +199,7 @@ def record_generation(
         pair=pair,
         side=side,
         propensity=propensity,
+        draw=draw,
     )
     session.add(generation)
     session.flush()

@@ -111,6 +111,7 @@ class ImportedRows:
                 "pair": None if side is None else conversation,
                 "side": side,
                 "propensity": None,
+                "draw": None,
                 "created": at,
             }
         )

@@ -127,6 +127,7 @@ class Generation(Tables):
     pair: Mapped[str | None] = mapped_column(String(64), index=True)
     side: Mapped[str | None] = mapped_column(String(8))
     propensity: Mapped[float | None]
+    draw: Mapped[str | None] = mapped_column(String(16))
     created: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
