@@ -40,7 +40,7 @@ def choose_pair(rewards: Tensor, uniform_share: float, generator: torch.Generato
         uniform_share: 0 to 1.
         generator: on the CPU.
     """
-    heads, candidates = rewards.shape
+    candidates = rewards.shape[1]
     if candidates == 1:
         return Drawn(0, 0, "uniform", 1.0)
     thompson = thompson_chances(rewards)
@@ -59,9 +59,10 @@ def thompson_chances(rewards: Tensor) -> Tensor:
 
         q(c, d) = sum over k != l of p_k(c) p_l(d),
 
-    and since tries that agree are repeated without end, the pair {c, d} is drawn with q(c, d) over the sum of all pairs'.
-    Where no two heads can disagree, a head drawn at random names the first, and the second is drawn evenly from the
-    others: {c, d} then has the probability (p(c) + p(d)) / (C - 1), p being the mean over the heads.
+    and since tries that agree are repeated without end, the pair {c, d} is drawn with q(c, d) + q(d, c), divided by the
+    sum of that over all pairs. Where no two heads can disagree, a head drawn at random names the first, and the second
+    is drawn evenly from the others: {c, d} then has the probability (p(c) + p(d)) / (C - 1), p being the mean over the
+    heads.
 
     Args:
         rewards: [K, C], K at least 1, C at least 2; finite.

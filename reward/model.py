@@ -159,7 +159,7 @@ def load_reward(folder: Path, base: Base) -> RewardModel:
 
 
 def newest_reward(home: Path) -> Path | None:
-    """The folder of the reward model that was written last, by `ratchet reward fit` or by an update; None: there is none.
+    """The folder of the reward model that `ratchet reward fit` or an update wrote last; None where there is none.
 
     An update's step counts once it is finished: until then its folder has another name.
     """
