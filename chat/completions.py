@@ -24,7 +24,8 @@ from chat.history import weave
 from chat.logprobs import Lister, lister
 from chat.pace import Pace
 from chat.pieces import Piece
-from chat.service import Answer, Reply, Service, Turn
+from chat.reply import Answer, Reply, Turn
+from chat.service import Service
 from chat.shapes import ChatCompletion, Model, ModelList
 from chat.watcher import UnknownModel
 from chat.wire import ChatRequest
@@ -224,7 +225,7 @@ def _head(replies: Sequence[Reply], stream: bool) -> dict[str, Any]:
         "id": first.generation_id if len(replies) == 1 else f"chatcmpl-{secrets.token_hex(12)}",
         "object": "chat.completion.chunk" if stream else "chat.completion",
         "created": int(time.time()),
-        "model": first.loaded.model,
+        "model": first.draft.loaded.model,
         "conversation": first.turn.conversation_id,
     }
 
@@ -250,7 +251,7 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _usage(replies: Sequence[Reply], answers: Sequence[Answer]) -> dict[str, Any]:
-    prompt = len(replies[0].prompt_ids)
+    prompt = len(replies[0].draft.prompt_ids)
     completion = sum(len(answer.completion.token_ids) for answer in answers)
     return {
         "prompt_tokens": prompt,

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 
+from chat.explorer import Explorer
 from chat.opinions import Opinions
 from chat.parts import Parts, lay_out
 from chat.service import Service
@@ -61,7 +62,14 @@ def _mount(app: FastAPI, service: Service, settings: ChatSettings) -> None:
 
 
 def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings) -> None:
-    turns, opinions = Turns(service, parts, settings.pair_share), Opinions(service, parts)
+    explorer = Explorer(
+        service.store.home,
+        service.base,
+        candidates=settings.candidates,
+        uniform_share=settings.uniform_share,
+        look_seconds=settings.poll_seconds,
+    )
+    turns, opinions = Turns(service, parts, explorer, settings.pair_share), Opinions(service, parts)
     chat, box = parts.chat, parts.box
     outputs: list[Any] = [
         *(parts.talks, chat, box, parts.pair, parts.left, parts.right, parts.verdict, parts.status),

@@ -8,94 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import secrets
 import time
-from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+from sqlalchemy.orm import Session
 
 from chat import logs
 from chat.metrics import Metrics
 from chat.pace import Pace
-from chat.pieces import Piece, Pieces
+from chat.pieces import Pieces
+from chat.reply import Answer, Comparison, Draft, Reply, Turn
 from chat.watcher import Loaded, Watcher
 from lm.backend import Prompt, Unavailable
 from lm.line import Late
 from lm.loading import BaseText
 from lm.prompts import encode_chat
 from lm.settings import Sampling
-from lm.stream import Completion, Stream
+from lm.stream import Stream
 from lm.thinking import thinking_marks
 from problems import Problem
+from reward.exploration import Drawn
 from store.conversations import add_message, record_generation
 from store.database import Store
 
 log = logging.getLogger(__name__)
 
+Choose = Callable[[list[dict[str, str]], list[str]], Awaitable[Drawn | None]]  # messages, answers: which two are shown
+
 
 class TooLong(Problem):
     """The prompt does not fit the model's context."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What is to be answered, for whom, and where the answer belongs in the tree of messages."""
-
-    person_id: str
-    conversation_id: str
-    parent_id: str  # the message that the answer hangs from
-    messages: list[dict[str, str]]  # exactly what the model is given
-    surface: Literal["page", "api"]
-    model: str = "ratchet"
-    pair: str | None = None  # shared by two answers that are shown side by side
-    side: Literal["left", "right"] | None = None
-    propensity: float | None = None  # how probable it was that this answer stood on this side
-    thinking: bool | None = None  # whether the model is to think first; None leaves its own way
-    deadline: float | None = None  # seconds from now in which it must end; None leaves the engine's own
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A recorded answer: `text` is what it says, `thinking` what the model thought before, in the completion's text."""
-
-    generation_id: str
-    message_id: str
-    version: int
-    completion: Completion
-    text: str
-    thinking: str
-    seconds: float
-
-
-@dataclass(eq=False)
-class Reply:
-    """One answer while it is being made. Iterate over it for its pieces, then await `answer`.
-
-    Leaving the iteration early cancels the generation; what there is of it is recorded all the same.
-    """
-
-    turn: Turn
-    prompt_ids: list[int]
-    sampling: Sampling
-    stream: Stream
-    loaded: Loaded
-    started: float
-    pieces: Pieces
-    first_seconds: float | None = None  # until its first piece
-    generation_id: str = field(default_factory=lambda: f"gen-{secrets.token_hex(12)}")  # known before it is recorded
-    answer: asyncio.Task[Answer] = field(init=False)
-    _queue: asyncio.Queue[Piece | None] = field(default_factory=asyncio.Queue)
-
-    def cancel(self) -> None:
-        """End the generation at the next step; nothing happens to one that has ended."""
-        self.stream.cancel()
-
-    async def __aiter__(self) -> AsyncIterator[Piece]:
-        try:
-            while (piece := await self._queue.get()) is not None:
-                yield piece
-        finally:
-            self.cancel()
 
 
 class Service:
@@ -112,7 +59,7 @@ class Service:
     ) -> None:
         self.store, self.base, self.watcher, self.sampling, self.context = store, base, watcher, sampling, context
         self.pace, self.metrics = pace, Metrics()
-        self._under_way: set[Reply] = set()
+        self._under_way: dict[Reply | Comparison, asyncio.Task[Any]] = {}
 
     def fit(self, messages: list[dict[str, str]], sampling: Sampling) -> list[dict[str, str]]:
         """The messages without the oldest turns, as many as must go for an answer of `max_tokens` to fit.
@@ -137,7 +84,31 @@ class Service:
         """
         return await asyncio.shield(asyncio.ensure_future(self._begin(turn, sampling)))
 
+    async def compare(self, turn: Turn, samplings: Sequence[Sampling], choose: Choose) -> Comparison:
+        """Start an answer for each of `samplings`, two of which are shown side by side, each on either side by chance.
+
+        Args:
+            choose: told the messages and the different answers to them, once all are written; where it returns None,
+                and where the comparison was cancelled before, the first two are shown.
+
+        Raises as `begin` does; if one answer is refused, none goes on.
+        """
+        return await asyncio.shield(asyncio.ensure_future(self._compare(turn, samplings, choose)))
+
     async def _begin(self, turn: Turn, sampling: Sampling) -> Reply:
+        [draft] = await self._drafts(turn, [sampling])
+        reply = Reply(turn, draft)
+        reply.answer = asyncio.create_task(self._follow(reply), name="follow an answer")
+        self._under_way[reply] = reply.answer
+        return reply
+
+    async def _compare(self, turn: Turn, samplings: Sequence[Sampling], choose: Choose) -> Comparison:
+        comparison = Comparison(turn, await self._drafts(turn, samplings))
+        comparison.answers = asyncio.create_task(self._choose(comparison, choose), name="choose two answers")
+        self._under_way[comparison] = comparison.answers
+        return comparison
+
+    async def _drafts(self, turn: Turn, samplings: Sequence[Sampling]) -> list[Draft]:
         started = time.perf_counter()
         prompt_ids = await asyncio.to_thread(encode_chat, self.base, turn.messages, thinking=turn.thinking)
         room = self.context - len(prompt_ids)
@@ -146,77 +117,93 @@ class Service:
                 f"the messages take {len(prompt_ids)} tokens and the model reads {self.context} with its answer",
                 hint="shorten the message or start a new conversation",
             )
-        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
-        stream, loaded = await asyncio.to_thread(
-            self.watcher.submit,
-            turn.model,
-            Prompt(turn.messages, prompt_ids),
-            sampling,
-            turn.person_id,
-            turn.deadline,
-        )
-        reply = Reply(
-            turn, prompt_ids, sampling, stream, loaded, started, Pieces(thinking_marks(self.base, turn.thinking))
-        )
-        reply.answer = asyncio.create_task(self._follow(reply), name="follow an answer")
-        self._under_way.add(reply)
-        return reply
+        samplings = [replace(each, max_tokens=min(each.max_tokens, room)) for each in samplings]
+        begun = await asyncio.to_thread(self._submit, turn, Prompt(turn.messages, prompt_ids), samplings)
+        marks = thinking_marks(self.base, turn.thinking)
+        return [
+            Draft(prompt_ids, sampling, stream, loaded, started, Pieces(marks))
+            for sampling, (stream, loaded) in zip(samplings, begun, strict=True)
+        ]
+
+    def _submit(self, turn: Turn, prompt: Prompt, samplings: Sequence[Sampling]) -> list[tuple[Stream, Loaded]]:
+        begun: list[tuple[Stream, Loaded]] = []
+        try:
+            for each in samplings:
+                begun.append(self.watcher.submit(turn.model, prompt, each, turn.person_id, turn.deadline))
+        except BaseException:
+            for stream, _ in begun:
+                stream.cancel()
+            raise
+        return begun
 
     async def _follow(self, reply: Reply) -> Answer:
-        try:
-            async for delta in reply.stream:
-                if reply.first_seconds is None:
-                    reply.first_seconds = time.perf_counter() - reply.started
-                reply._queue.put_nowait(reply.pieces.push(delta))
-            reply._queue.put_nowait(reply.pieces.finish(reply.stream.completion))
-            answer = await asyncio.to_thread(self._record, reply)
-            self._tell(reply, answer)
-            return answer
-        except Late:  # nothing was begun, so there is nothing to record
-            raise
-        except Unavailable as problem:  # told to the reader; the backend's own log has the cause
-            log.error("the answer %s was not made: %s", reply.generation_id, problem)
-            raise
-        except Exception:  # its reader may be gone, and nobody else would hear of it
-            log.exception("the answer %s was not recorded", reply.generation_id)
-            raise
-        finally:
-            self._under_way.discard(reply)
-            reply._queue.put_nowait(None)
+        with _failure_logged(f"the answer {reply.generation_id}"):
+            try:
+                await reply.draft.write(reply.queue.put_nowait)
+                [answer] = await asyncio.to_thread(self._record, [(reply.draft, reply.turn)])
+                return answer
+            finally:
+                self._under_way.pop(reply, None)
+                reply.queue.put_nowait(None)
 
-    def _record(self, reply: Reply) -> Answer:
-        turn, completion = reply.turn, reply.stream.completion
-        seconds = time.perf_counter() - reply.started
-        text = reply.pieces.text.replace("\0", "\ufffd")  # a model may say what no store holds; its token ids tell
+    async def _choose(self, comparison: Comparison, choose: Choose) -> tuple[Answer, Answer]:
+        turn = replace(comparison.turn, pair=secrets.token_hex(8), propensity=1.0)
+        with _failure_logged(f"the pair {turn.pair}"):
+            try:
+                written = await comparison.write()
+                shown, different = written[:2], _different(written)
+                if not comparison.stopped and (drawn := await choose(turn.messages, list(different))) is not None:
+                    turn = replace(turn, draw=drawn.draw, propensity=drawn.propensity)
+                    if len(different) > 1:
+                        shown = [list(different.values())[number] for number in (drawn.first, drawn.second)]
+                random.shuffle(shown)
+                sides = replace(turn, side="left"), replace(turn, side="right")
+                left, right = await asyncio.to_thread(self._record, list(zip(shown, sides, strict=True)))
+                return left, right
+            finally:
+                self._under_way.pop(comparison, None)
+
+    def _record(self, drafts: Sequence[tuple[Draft, Turn]]) -> list[Answer]:
+        """Keep what is shown: all of it or nothing."""
         with self.store.session() as session:
-            generation = record_generation(
-                session,
-                person_id=turn.person_id,
-                conversation_id=turn.conversation_id,
-                messages=turn.messages,
-                version_id=reply.loaded.id,
-                adapter_hash=reply.loaded.adapter_hash,
-                sampling=asdict(reply.sampling),
-                token_ids=completion.token_ids,
-                logprobs=completion.logprobs,
-                text=text,
-                finish_reason=completion.finish_reason,
-                surface=turn.surface,
-                latency=seconds,
-                pair=turn.pair,
-                side=turn.side,
-                propensity=turn.propensity,
-            )
-            generation.id = reply.generation_id  # a stream has told it to its reader already
-            session.flush()
-            message = add_message(session, turn.conversation_id, turn.parent_id, "assistant", text, generation.id)
-            said, thought = reply.pieces.text, reply.pieces.thinking
-            return Answer(generation.id, message.id, reply.loaded.id, completion, said, thought, seconds)
+            answers = [self._keep(session, draft, turn) for draft, turn in drafts]
+        for (draft, turn), answer in zip(drafts, answers, strict=True):
+            self._tell(draft, turn, answer)
+        return answers
 
-    def _tell(self, reply: Reply, answer: Answer) -> None:
+    def _keep(self, session: Session, draft: Draft, turn: Turn) -> Answer:
+        completion, said = draft.stream.completion, draft.pieces.text
+        text = said.replace("\0", "\ufffd")  # a model may say what no store holds; its token ids tell
+        generation = record_generation(
+            session,
+            person_id=turn.person_id,
+            conversation_id=turn.conversation_id,
+            messages=turn.messages,
+            version_id=draft.loaded.id,
+            adapter_hash=draft.loaded.adapter_hash,
+            sampling=asdict(draft.sampling),
+            token_ids=completion.token_ids,
+            logprobs=completion.logprobs,
+            text=text,
+            finish_reason=completion.finish_reason,
+            surface=turn.surface,
+            latency=draft.seconds,
+            pair=turn.pair,
+            side=turn.side,
+            propensity=turn.propensity,
+            draw=turn.draw,
+        )
+        generation.id = draft.generation_id  # a stream has told it to its reader already
+        session.flush()
+        message = add_message(session, turn.conversation_id, turn.parent_id, "assistant", text, generation.id)
+        return Answer(
+            generation.id, message.id, draft.loaded.id, completion, said, draft.pieces.thinking, draft.seconds
+        )
+
+    def _tell(self, draft: Draft, turn: Turn, answer: Answer) -> None:
         """Count the answer, and log it without a word of it."""
-        surface = reply.turn.surface
-        self.metrics.answered(surface, reply.first_seconds, answer.seconds, answer.completion.waited)
+        surface = turn.surface
+        self.metrics.answered(surface, draft.first_seconds, answer.seconds, answer.completion.waited)
         logs.tell(
             log,
             "answer",
@@ -225,18 +212,41 @@ class Service:
             milliseconds=round(answer.seconds * 1000, 1),
             ended=answer.completion.finish_reason,
             surface=surface,
-            person=logs.short(reply.turn.person_id),
+            person=logs.short(turn.person_id),
         )
 
     @property
     def under_way(self) -> int:
-        """How many answers are being made."""
+        """How many answers, or pairs of them, are being made."""
         return len(self._under_way)
 
     async def drain(self) -> None:
         """Cancel the answers under way and wait until each is recorded as far as it got."""
-        tasks = [reply.answer for reply in self._under_way]
-        for reply in list(self._under_way):
-            reply.cancel()
+        tasks = list(self._under_way.values())
+        for each in list(self._under_way):
+            each.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _different(drafts: Sequence[Draft]) -> dict[str, Draft]:
+    """The first draft of each text."""
+    found: dict[str, Draft] = {}
+    for draft in drafts:
+        found.setdefault(draft.pieces.text, draft)
+    return found
+
+
+@contextmanager
+def _failure_logged(what: str) -> Iterator[None]:
+    """Log why an answer was not recorded: its reader may be gone, and nobody else would hear of it."""
+    try:
+        yield
+    except Late:  # nothing was begun, so there is nothing to record
+        raise
+    except Unavailable as problem:  # told to the reader; the backend's own log has the cause
+        log.error("%s was not made: %s", what, problem)
+        raise
+    except Exception:
+        log.exception("%s was not recorded", what)
+        raise

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from problems import Problem
+
 
 @dataclass(frozen=True)
 class ChatSettings:
@@ -14,13 +16,15 @@ class ChatSettings:
     port: int = 7860  # port to listen on
     title: str = "Ratchet"  # the name on the page
     pair_share: float = 0.2  # share of turns on the page answered twice, side by side, to be compared
+    candidates: int = 6  # answers made for such a turn, of which a reward model chooses the two; 2: no choosing
+    uniform_share: float = 0.2  # share of these choices drawn evenly from all candidates: the reward model's own test
     examples: tuple[str, ...] = (  # messages offered in an empty conversation
         "What is 12 + 8?",
         "Translate to Chinese: There are two beautiful umbrellas in the hospital.",
         "Summarise in one sentence: On Saturday Greta won a prize in Berlin for a film. The neighbours were happy.",
         "Order 2622: shipped on Saturday, goes to Leeds. Where does order 2622 go?",
     )
-    poll_seconds: float = 1.0  # how often the running server looks in the store for what serves
+    poll_seconds: float = 1.0  # how often the running server looks for what serves and for a newer reward model
     retry_seconds: float = 30.0  # how long a version that could not be loaded is left alone before another try
     loaded_versions: int = 4  # versions kept in memory beside the one that serves
     ratings_per_minute: int = 600  # most that one person may give; 0: no limit
@@ -30,3 +34,10 @@ class ChatSettings:
     log_level: Literal["debug", "info", "warning", "error"] = "warning"  # info logs every answer and call of the API
     max_body: int = 2_000_000  # largest request accepted, bytes
     allowed_origins: tuple[str, ...] = ()  # other sites whose pages may use the API, e.g. "https://example.org"
+
+    def __post_init__(self) -> None:
+        if self.candidates < 2:
+            raise Problem(f"The chat's candidates is {self.candidates}.", hint="Give at least 2.")
+        for name in ("pair_share", "uniform_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise Problem(f"The chat's {name} is {getattr(self, name)}.", hint="Give a number from 0 to 1.")

@@ -6,16 +6,18 @@ import asyncio
 import random
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import gradio as gr
 
 from chat import people
+from chat.explorer import Explorer
 from chat.history import own_message, pair_under, thumbs, titles
 from chat.parts import Parts
-from chat.service import Answer, Reply, Service, Turn
+from chat.reply import Answer, Comparison, Reply, Turn, interleaved
+from chat.service import Service
 from chat.shown import Shown, at_store, id_of, last_id, note, piece, show, version_name
 from lm.settings import Sampling
 from problems import Problem
@@ -43,12 +45,13 @@ class Turns:
     """The page's handlers of turns.
 
     Args:
+        explorer: chooses the two answers of a turn that is answered twice.
         pair_share: probability that a turn is answered twice, to be compared.
     """
 
-    def __init__(self, service: Service, parts: Parts, pair_share: float) -> None:
-        self.service, self.parts, self.pair_share = service, parts, pair_share
-        self._running: dict[str, set[Reply]] = defaultdict(set)  # by browser tab
+    def __init__(self, service: Service, parts: Parts, explorer: Explorer, pair_share: float) -> None:
+        self.service, self.parts, self.explorer, self.pair_share = service, parts, explorer, pair_share
+        self._running: dict[str, set[Reply | Comparison]] = defaultdict(set)  # by browser tab
 
     async def send(self, text: str, history: list[Shown], request: gr.Request) -> AsyncIterator[Step]:
         """A new message, answered once or, by chance, twice."""
@@ -187,44 +190,77 @@ class Turns:
             self._ended(request, reply)
 
     async def _two(self, asked: Asked, request: gr.Request) -> AsyncIterator[Step]:
-        """Two answers beside each other: by what serves and by the canary, if there is one; sides drawn at random."""
-        parts, watcher = self.parts, self.service.watcher
-        models = ["ratchet", watcher.canary.model if watcher.canary else "ratchet"]
+        """Two answers beside each other: by what serves and by the canary, if there is one, else two that were chosen
+        among several, if there is a reward model to choose them.
+        """
+        choosing = self.service.watcher.canary is None and await self.explorer.ready()
+        async for step in self._chosen(asked, request) if choosing else self._beside(asked, request):
+            yield step
+
+    async def _chosen(self, asked: Asked, request: gr.Request) -> AsyncIterator[Step]:
+        """Two answers of several; they are shown when all are written, since none is chosen before."""
+        of = self.explorer.candidates
+        turn = await self._turn(asked, self.service.sampling)
+        samplings = [self._seeded(index) for index in range(of)]
+        comparison = await self.service.compare(turn, samplings, self.explorer.choose)
+        self._running[request.session_hash or ""].add(comparison)
+        try:
+            async for written in comparison:
+                yield {self.parts.status: note(f"Writing answers, of which you will see two: {written} of {of} …")}
+            left, right = await comparison.answers
+            yield self._to_compare(left, right)
+        finally:
+            self._ended(request, comparison)
+
+    async def _beside(self, asked: Asked, request: gr.Request) -> AsyncIterator[Step]:
+        """Two answers as they are written; where there is a canary one is its own, on a side drawn at random."""
+        parts, canary = self.parts, self.service.watcher.canary
+        models = ["ratchet", canary.model if canary else "ratchet"]
         random.shuffle(models)
-        pair, propensity = secrets.token_hex(8), 0.5 if watcher.canary else 1.0
+        pair, propensity = secrets.token_hex(8), 0.5 if canary else 1.0
         replies: list[Reply] = []
         try:
             for index, side in enumerate(("left", "right")):
-                seed = self.service.sampling.seed
-                sampling = replace(self.service.sampling, seed=None if seed is None else seed + index)
                 turn = {"model": models[index], "pair": pair, "side": side, "propensity": propensity}
-                replies.append(await self._begin(asked, request, sampling, **turn))
+                replies.append(await self._begin(asked, request, self._seeded(index), **turn))
             written = dict.fromkeys(replies, "")
-            async for reply, text in _interleaved(replies):
+            async for reply, text in interleaved(replies):
                 written[reply] += text
                 yield {
                     part: written[each] or "…" for part, each in zip((parts.left, parts.right), replies, strict=True)
                 }
-            answers = [await reply.answer for reply in replies]
-            yield {
-                parts.left: answers[0].text or "(nothing)",
-                parts.right: answers[1].text or "(nothing)",
-                parts.verdict: gr.Row(visible=True),
-                parts.box: gr.Textbox(submit_btn=True, stop_btn=False),
-                parts.status: note("Which answer is better? The conversation goes on from your choice."),
-            }
+            left, right = [await reply.answer for reply in replies]
+            yield self._to_compare(left, right)
         finally:
             for reply in replies:
                 self._ended(request, reply)
 
-    async def _begin(self, asked: Asked, request: gr.Request, sampling: Sampling, **more: Any) -> Reply:
+    def _to_compare(self, left: Answer, right: Answer) -> Step:
+        parts = self.parts
+        return {
+            parts.left: left.text or "(nothing)",
+            parts.right: right.text or "(nothing)",
+            parts.verdict: gr.Row(visible=True),
+            parts.box: gr.Textbox(submit_btn=True, stop_btn=False),
+            parts.status: note("Which answer is better? The conversation goes on from your choice."),
+        }
+
+    def _seeded(self, index: int) -> Sampling:
+        """How one of several answers to a turn is drawn: each with a seed of its own."""
+        seed = self.service.sampling.seed
+        return replace(self.service.sampling, seed=None if seed is None else seed + index)
+
+    async def _turn(self, asked: Asked, sampling: Sampling) -> Turn:
         messages = await asyncio.to_thread(self.service.fit, asked.messages, sampling)
-        turn = Turn(asked.person_id, asked.conversation_id, asked.message_id, messages, "page", propensity=1.0)
+        return Turn(asked.person_id, asked.conversation_id, asked.message_id, messages, "page", propensity=1.0)
+
+    async def _begin(self, asked: Asked, request: gr.Request, sampling: Sampling, **more: Any) -> Reply:
+        turn = await self._turn(asked, sampling)
         reply = await self.service.begin(replace(turn, **more), sampling)
         self._running[request.session_hash or ""].add(reply)
         return reply
 
-    def _ended(self, request: gr.Request, reply: Reply) -> None:
+    def _ended(self, request: gr.Request, reply: Reply | Comparison) -> None:
         """Also when the page was closed halfway: nobody is left to read on."""
         reply.cancel()
         tab = request.session_hash or ""
@@ -236,28 +272,3 @@ class Turns:
 def _answered_by(answer: Answer) -> str:
     stopped = "Stopped. " if answer.completion.finish_reason == "cancelled" else ""
     return f"{stopped}Answered by {version_name(answer.version)} in {answer.seconds:.1f} s."
-
-
-async def _interleaved(replies: Sequence[Reply]) -> AsyncIterator[tuple[Reply, str]]:
-    """The pieces of several replies as they come."""
-    waiting: asyncio.Queue[tuple[Reply, str] | None] = asyncio.Queue()
-
-    async def read(reply: Reply) -> None:
-        try:
-            async for piece in reply:
-                waiting.put_nowait((reply, piece.text))
-        finally:
-            waiting.put_nowait(None)
-
-    readers = [asyncio.create_task(read(reply)) for reply in replies]
-    try:
-        left = len(readers)
-        while left:
-            news = await waiting.get()
-            if news is None:
-                left -= 1
-            else:
-                yield news
-    finally:
-        for reader in readers:
-            reader.cancel()

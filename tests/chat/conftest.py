@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +28,10 @@ from lm.backend import Backend, OwnEngine
 from lm.engine import Engine
 from lm.loading import Base
 from lm.settings import EngineSettings, Sampling
+from reward.model import fit_reward
+from reward.settings import RewardSettings
 from store.database import Store, open_store
+from store.datasets import Frozen, Pair
 from store.schema import Generation
 from store.versions import add_version, ensure_base, promote
 
@@ -175,6 +180,35 @@ def running(tmp_path_factory: pytest.TempPathFactory, tiny_base: Base) -> Iterat
     """A served chat that tests share: nobody changes what serves."""
     with running_chat(tmp_path_factory.mktemp("chat"), tiny_base, ChatSettings(pair_share=0.0)) as it:
         yield it
+
+
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory: pytest.TempPathFactory, tiny_base: Base) -> Path:
+    """The folder of a reward model on the tiny model. Never write into it: `give_reward` copies it."""
+    pairs = [
+        Pair(
+            [{"role": "user", "content": f"Where is {i}?"}],
+            f"There, {i}.",
+            "No. " * i,
+            1.0,
+            "pair",
+            "ann",
+            f"c{i}",
+            "train",
+        )
+        for i in range(1, 17)
+    ]
+    settings = RewardSettings(heads=5, hidden=8, epochs=3, context=128)
+    folder = tmp_path_factory.mktemp("reward")
+    fit_reward(tiny_base, Frozen("0" * 64, pairs, [], []), settings).save(folder)
+    return folder
+
+
+def give_reward(fitted: Path, home: Path, place: str = "reward") -> Path:
+    """Put the fitted reward model into a store's folder, as written now."""
+    folder = shutil.copytree(fitted, home / place, dirs_exist_ok=True)
+    os.utime(folder / "reward.json")
+    return folder
 
 
 @pytest.fixture

@@ -15,11 +15,13 @@ from chat.people import COOKIE, of_cookie
 from chat.settings import ChatSettings
 from lm.loading import Base
 from lm.settings import Sampling
+from reward.exploration import thompson_chances
+from reward.model import load_reward
 from store.conversations import conversations_of, messages_of
 from store.ratings import present
 from store.schema import Generation, Person
 
-from .conftest import Running, last_generation, running_chat, until
+from .conftest import Running, add_adapter, give_reward, last_generation, running_chat, until
 
 ARGUMENTS = [
     *("--headless", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -287,6 +289,83 @@ def test_stopping_and_leaving_keep_what_there_is(browser: Browser, tmp_path: Pat
         def left() -> bool:
             newest = last_generation(chat.store, person)
             return newest is not None and newest.id != kept.id and newest.finish_reason == "cancelled"
+
+        until(left)
+
+
+def two_answers(page: Page, chat: Running, text: str) -> list[Generation]:
+    """Ask for two answers and wait for them: the left one and the right one, as the store has them."""
+    page.fill("#box textarea", text)
+    page.click("#two")
+    expect(page.locator("#chat .user-row").last).to_contain_text(text, timeout=20_000)
+    answered(page)
+    with chat.store.session() as session:
+        rows = session.query(Generation).filter_by(person_id=me(page)).order_by(Generation.created).all()
+    return sorted((row for row in rows if row.messages[-1]["content"] == text), key=lambda row: str(row.side))
+
+
+def test_a_reward_model_chooses_the_two_unless_a_canary_is_tried(
+    browser: Browser, tmp_path: Path, tiny_base: Base, fitted: Path
+) -> None:
+    settings = ChatSettings(pair_share=0.0, uniform_share=0.0, poll_seconds=0.0)
+    seeded = Sampling(temperature=1.0, max_tokens=12, seed=100)
+    with running_chat(tmp_path, tiny_base, settings, seeded) as chat:
+        for page in visit(browser, chat.url, WIDE):
+            plain = two_answers(page, chat, "Before any rating")
+            assert [row.sampling["seed"] for row in plain] == [100, 101]
+            assert {(row.draw, row.propensity) for row in plain} == {(None, 1.0)}
+
+            give_reward(fitted, tmp_path)
+            page.click("#new-chat")
+            drawn = two_answers(page, chat, "Choose for me")
+            asked = [chat.ask("Choose for me", seed=100 + index).json() for index in range(6)]
+            texts = list(dict.fromkeys(each["choices"][0]["message"]["content"] for each in asked))
+            judge = load_reward(fitted, tiny_base)
+            chances = thompson_chances(judge.members([drawn[0].messages] * len(texts), texts))
+            first, second = sorted(texts.index(row.text) for row in drawn)
+            assert first != second
+            for row in drawn:
+                assert row.draw == "thompson"
+                assert row.propensity == pytest.approx(float(chances[first, second]))
+            assert drawn[0].pair == drawn[1].pair
+            page.reload()  # it waits for its verdict as any other
+            page.click("#verdict-left")
+            expect(page.locator("#status")).to_contain_text("You chose")
+
+            canary = add_adapter(chat.store, tiny_base, 3, status="canary")
+            until(lambda: chat.service.watcher.canary)
+            tried = two_answers(page, chat, "Try the new one")
+            assert {row.version_id for row in tried} == {0, canary}
+            assert {(row.draw, row.propensity) for row in tried} == {(None, 0.5)}
+
+
+def test_choosing_can_be_stopped(browser: Browser, tmp_path: Path, tiny_base: Base, fitted: Path) -> None:
+    give_reward(fitted, tmp_path)
+    long = Sampling(temperature=1.0, max_tokens=480, ignore_eos=True)
+    with running_chat(tmp_path, tiny_base, ChatSettings(pair_share=0.0), long, pause=0.03) as chat:
+        for page in visit(browser, chat.url, WIDE):
+            page.fill("#box textarea", "Tell me two long stories")
+            page.click("#two")
+            expect(page.locator("#pair")).to_be_visible()
+            expect(page.locator("#verdict")).not_to_be_visible()
+            expect(page.locator("#status")).to_contain_text("0 of 6")
+            page.click("#box button.stop-button")
+            answered(page)
+            page.click("#verdict-right")
+            expect(page.locator("#status")).to_contain_text("You chose")
+            with chat.store.session() as session:
+                rows = session.query(Generation).filter_by(person_id=me(page)).all()
+            assert [(row.finish_reason, row.draw) for row in rows] == [("cancelled", None)] * 2
+
+            page.fill("#box textarea", "And two more")
+            page.click("#two")
+            page.locator("#box button.stop-button").wait_for()
+            until(lambda: chat.service.under_way)
+            person = me(page)
+
+        def left() -> bool:
+            with chat.store.session() as session:
+                return session.query(Generation).filter_by(person_id=person).count() == 4
 
         until(left)
 

@@ -4,16 +4,21 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import select
 
 from chat.history import weave
 from chat.pace import Pace
-from chat.service import Service, TooLong, Turn
+from chat.reply import Turn
+from chat.service import Service, TooLong
 from chat.watcher import Watcher
-from lm.backend import OwnEngine
+from lm.backend import OwnEngine, Unavailable
 from lm.engine import Engine
+from lm.line import QueueFull
 from lm.loading import Base
 from lm.prompts import encode_chat
-from lm.settings import Sampling
+from lm.settings import EngineSettings, Sampling
+from problems import Problem
+from reward.exploration import Drawn
 from store.conversations import messages_of, new_conversation, person
 from store.database import Store
 from store.schema import Generation
@@ -101,3 +106,145 @@ def test_fitting_drops_the_oldest_turns_but_never_system_or_last(service: Servic
     assert service.fit(ASK, Sampling()) == ASK
     hopeless = [system, {"role": "user", "content": "Where? " * 999}]
     assert service.fit(hopeless, Sampling()) == hopeless, "left for `begin` to refuse"
+
+
+SIX = [Sampling(temperature=1.0, max_tokens=8, seed=seed, ignore_eos=True) for seed in range(6)]
+
+
+class Chooser:
+    """Draws what it is told to, and keeps what it was asked."""
+
+    def __init__(self, drawn: Drawn | None) -> None:
+        self.drawn = drawn
+        self.asked: list[tuple[list[dict[str, str]], list[str]]] = []
+
+    async def __call__(self, messages: list[dict[str, str]], answers: list[str]) -> Drawn | None:
+        self.asked.append((messages, answers))
+        return self.drawn
+
+
+@pytest.fixture
+def straight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of the two on the left."""
+    monkeypatch.setattr("chat.service.random.shuffle", lambda items: None)
+
+
+def kept(service: Service, turn: Turn) -> list[Generation]:
+    """What the store holds of the conversation's answers, the left one first; each hangs in the tree."""
+    with service.store.session() as session:
+        rows = list(session.scalars(select(Generation).where(Generation.person_id == turn.person_id)))
+        said = [each for each in messages_of(session, turn.conversation_id) if each.role == "assistant"]
+    assert {each.generation_id for each in said} == {each.id for each in rows}
+    assert {each.parent_id for each in said} <= {turn.parent_id}
+    return sorted(rows, key=lambda row: str(row.side))
+
+
+@pytest.mark.usefixtures("straight")
+async def test_of_several_answers_the_two_chosen_are_recorded(service: Service, turn: Turn) -> None:
+    choose = Chooser(Drawn(1, 4, "thompson", 0.25))
+    comparison = await service.compare(turn, SIX, choose)
+    told = [written async for written in comparison]
+    assert told == sorted(told)
+    assert comparison.written == 6
+    left, right = await comparison.answers
+    assert (left.text, right.text) == (choose.asked[0][1][1], choose.asked[0][1][4])
+    assert choose.asked[0][0] == ASK
+    rows = kept(service, turn)
+    assert [row.id for row in rows] == [left.generation_id, right.generation_id]
+    assert [row.sampling["seed"] for row in rows] == [1, 4]
+    assert [row.side for row in rows] == ["left", "right"]
+    assert rows[0].pair == rows[1].pair is not None
+    assert {(row.draw, row.propensity) for row in rows} == {("thompson", 0.25)}
+    assert service.under_way == 0
+
+
+async def test_either_may_stand_on_either_side(service: Service, turn: Turn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat.service.random.shuffle", list.reverse)
+    comparison = await service.compare(turn, SIX, Chooser(Drawn(1, 4, "uniform", 0.1)))
+    await comparison.answers
+    assert [row.sampling["seed"] for row in kept(service, turn)] == [4, 1]
+
+
+@pytest.mark.usefixtures("straight")
+async def test_equal_answers_are_one_candidate(service: Service, turn: Turn) -> None:
+    choose = Chooser(Drawn(0, 1, "uniform", 1.0))
+    comparison = await service.compare(turn, [SIX[0], SIX[0], SIX[1], SIX[0]], choose)
+    await comparison.answers
+    assert len(choose.asked[0][1]) == 2
+    assert [row.sampling["seed"] for row in kept(service, turn)] == [0, 1]
+
+
+async def test_where_all_are_equal_two_of_them_are_shown(service: Service, turn: Turn) -> None:
+    choose = Chooser(Drawn(0, 0, "uniform", 1.0))
+    comparison = await service.compare(turn, [Sampling(temperature=0.0, max_tokens=8)] * 4, choose)
+    left, right = await comparison.answers
+    assert choose.asked[0][1] == [left.text] == [right.text]
+    assert left.generation_id != right.generation_id
+    assert {(row.draw, row.propensity) for row in kept(service, turn)} == {("uniform", 1.0)}
+
+
+@pytest.mark.usefixtures("straight")
+async def test_where_nothing_is_chosen_the_first_two_are_shown(service: Service, turn: Turn) -> None:
+    comparison = await service.compare(turn, SIX, Chooser(None))
+    await comparison.answers
+    rows = kept(service, turn)
+    assert [row.sampling["seed"] for row in rows] == [0, 1]
+    assert {(row.draw, row.propensity) for row in rows} == {(None, 1.0)}
+
+
+@pytest.mark.usefixtures("straight")
+@pytest.mark.parametrize("how", ["stopped", "left", "drained"])
+async def test_a_comparison_cut_short_keeps_the_first_two(
+    service: Service, turn: Turn, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.reply.BEAT", 0.005)
+    choose = Chooser(Drawn(2, 3, "thompson", 0.5))
+    comparison = await service.compare(turn, [SIX[2], *[replace(LONG, seed=seed) for seed in range(3)]], choose)
+    written = aiter(comparison)
+    while await anext(written) < 1:
+        pass
+    if how == "stopped":
+        comparison.cancel()
+    elif how == "left":
+        await written.aclose()  # type: ignore[attr-defined]
+    else:
+        await service.drain()
+        assert comparison.answers.done()
+    await comparison.answers
+    rows = kept(service, turn)
+    assert [row.finish_reason for row in rows] == ["length", "cancelled"]
+    assert {(row.draw, row.propensity) for row in rows} == {(None, 1.0)}
+    assert choose.asked == []
+
+
+@pytest.mark.usefixtures("straight")
+async def test_what_cannot_be_written_is_left_out(service: Service, turn: Turn) -> None:
+    choose = Chooser(Drawn(0, 1, "uniform", 1.0))
+    comparison = await service.compare(turn, [LONG, SIX[1], LONG, SIX[3]], choose)
+    for number in (0, 2):
+        comparison.drafts[number].stream.fail(Problem("not this one"))
+    await comparison.answers
+    assert [row.sampling["seed"] for row in kept(service, turn)] == [1, 3]
+
+
+async def test_one_answer_is_no_comparison(service: Service, turn: Turn, caplog: pytest.LogCaptureFixture) -> None:
+    comparison = await service.compare(turn, [SIX[0], LONG, LONG], Chooser(None))
+    for draft in comparison.drafts[1:]:
+        draft.stream.fail(Unavailable("not this one"))
+    with pytest.raises(Unavailable, match="not this one"):
+        await comparison.answers
+    assert kept(service, turn) == []
+    assert service.under_way == 0
+    [record] = caplog.records
+    assert "was not made: not this one" in record.getMessage()
+
+
+async def test_if_one_answer_is_refused_none_goes_on(store: Store, tiny_base: Base, turn: Turn) -> None:
+    engine = Engine(tiny_base, EngineSettings(slots=8, context=512, queue=8))  # not started: all of them wait
+    watcher = Watcher(store, OwnEngine(engine))
+    crowded = Service(store, tiny_base, watcher, Sampling(), engine.context, Pace(0))
+    with pytest.raises(QueueFull, match="4 of your requests"):  # each answer counts: half of the places are taken
+        await crowded.compare(turn, SIX, Chooser(None))
+    engine.step()
+    assert engine.figures().waiting == 0
+    assert engine.figures().ended == {"cancelled": 4}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from lm.loading import Base
 from problems import Problem
-from reward.model import RewardModel, fit_reward, load_reward
+from reward.model import RewardModel, fit_reward, load_reward, newest_reward
 from reward.report import reward_report
 from reward.settings import RewardSettings
 from store.frozen import Frozen, Pair, Split, Thumb
@@ -45,6 +46,14 @@ def test_it_scores_what_people_liked_higher_on_unseen_prompts(model: RewardModel
     assert scores.value[0] > scores.value[1]
     assert (scores.deviation >= 0).all()
     assert scores.value.abs().max() <= SETTINGS.clip
+
+
+def test_each_head_has_a_reward_of_its_own(model: RewardModel) -> None:
+    prompts, answers = [question(1000)] * 3, [SHORT, LONG, "Never."]
+    members = model.members(prompts, answers)
+    assert members.shape == (SETTINGS.heads, 3)
+    torch.testing.assert_close(members.mean(0), model.score(prompts, answers).mean)
+    assert (members.std(0) > 0).all()
 
 
 def test_the_report_speaks_of_the_holdout_alone(model: RewardModel, frozen: Frozen) -> None:
@@ -83,3 +92,16 @@ def test_another_base_is_refused(model: RewardModel, load_tiny: Callable[[], Bas
         load_reward(tmp_path, base)
     with pytest.raises(Problem, match="No reward model"):
         load_reward(tmp_path / "nowhere", base)
+
+
+def test_the_newest_is_the_one_written_last(tmp_path: Path) -> None:
+    assert newest_reward(tmp_path) is None
+    fitted, second, unfinished = tmp_path / "reward", tmp_path / "updates/2/reward", tmp_path / "updates/3/reward.tmp"
+    for age, folder in ((300, fitted), (200, second), (100, tmp_path / "updates/1/reward"), (0, unfinished)):
+        folder.mkdir(parents=True)
+        (folder / "reward.json").write_text("{}")
+        os.utime(folder / "reward.json", (1e9 - age, 1e9 - age))
+    assert newest_reward(tmp_path) == tmp_path / "updates/1/reward", "by time, not by number"
+    (tmp_path / "updates/4/reward").mkdir(parents=True)
+    os.utime(fitted / "reward.json", (1e9, 1e9))
+    assert newest_reward(tmp_path) == fitted, "an update that fitted none has none"
