@@ -24,14 +24,16 @@ def reward_fit(settings: Settings, progress: Progress) -> Outcome:
     """Fit a reward model to the ratings in the store and report its holdout accuracy."""
     from reward.model import fit_reward
     from reward.report import reward_report
+    from store.raters import agreement
 
+    folder = settings.home / "reward"
     with opened(settings) as store:
         base = loaded(settings, store)
         frozen = frozen_ratings(settings, store)
-        epochs = settings.reward.epochs
-        model = fit_reward(base, frozen, settings.reward, lambda done: progress("reward model, epochs", done, epochs))
-        model.save(settings.home / "reward")
-        report = reward_report(model, frozen)
+        model = fit_reward(base, frozen, settings.reward, progress, folder)
+        model.save(folder)
+        with store.session(reading=True) as session:
+            report = reward_report(model, frozen, agreement(session))
     return Outcome(report.to_json(), report.to_text())
 
 
@@ -44,15 +46,23 @@ def reward_fit(settings: Settings, progress: Progress) -> Outcome:
 @model_option
 def reward_report_(settings: Settings, progress: Progress, html: Path | None) -> Outcome:
     """Measure the fitted reward model on the holdout, and write a page about it."""
+    from reward.judges import habits
     from reward.model import load_reward
-    from reward.report import reward_report
+    from reward.report import learning_curve, reward_report
+    from store.raters import agreement, raters
 
     page = html or settings.home / "reward" / "report.html"
     _check_page(page)
     with opened(settings) as store:
         base = loaded(settings, store)
         frozen = frozen_ratings(settings, store)
-        report = reward_report(load_reward(settings.home / "reward", base), frozen)
+        model = load_reward(settings.home / "reward", base)
+        with store.session(reading=True) as session:
+            report = reward_report(model, frozen, agreement(session))
+            said = {rater.person: habits(rater) for rater in raters(session)}
+    for rater in report.raters:
+        rater["suspicions"] += said.get(rater["person"], [])
+    report = replace(report, curve=learning_curve(model, frozen, lambda done, of: progress("learning curve", done, of)))
     figures = _write_page(report, page)
     data = report.to_json() | {"html": str(page), "json": str(figures)}
     return Outcome(data, f"{report.to_text()}\nThe page is {page}, its figures {figures}.")

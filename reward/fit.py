@@ -25,7 +25,14 @@ from reward.raters import Reliability, pulls_together, reliability
 from reward.settings import RewardSettings
 
 MINIMUM = 8  # ratings below which folds say nothing
-SPREADS = (0.5, 1.0, 2.0, 4.0, 8.0)  # of the prior, tried in the first round; later ones try 1, 2 and 4 times the best
+# Of the prior, tried in the first round; later rounds try 1, 2 and 4 times the best of the round before.
+SPREADS: tuple[float, ...] = (
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+)
 LATER = (1.0, 2.0, 4.0)
 ROUNDS = 2  # of believing some more and others less
 

@@ -1,4 +1,4 @@
-"""Who is left out when: folds that predict ratings by members that learned nothing from their person or conversation."""
+"""Who is left out when: folds whose members predict ratings of people and conversations that they never learned from."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def folds(evidence: Evidence, generator: torch.Generator) -> tuple[dict[str, Ten
         mine = place[each.person if people else each.group]
         asked[kind] = (mine == number).float()
         touched[mine, each.group] = True
-    learned = {
-        kind: ((asked[kind] == 0) & ~touched[:, each.group]).float() for kind, each in evidence.ratings.items()
-    }
+    learned = {kind: ((asked[kind] == 0) & ~touched[:, each.group]).float() for kind, each in evidence.ratings.items()}
     return learned, asked
 
 

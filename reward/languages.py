@@ -20,19 +20,24 @@ CERTAIN = 2  # function words without which a language stays unknown
 _FUNCTION_WORDS = {
     "english": "the of and to is are was were this that it you i my your what where when how why who which with for"
     " on not do does can have has from by be will would there please",
-    "german": "der die das und ist sind war ein eine einen nicht ich du sie wir mein meine ihr wie wo wann warum wer mit"
+    "german": "der die das und ist sind war ein eine einen nicht ich du sie wir mein meine ihr wie wo wann"
+    " warum wer mit"
     " für auf von zu den dem im bitte kann hat haben wird es auch",
-    "french": "le la les des et est sont une un pas je tu vous nous mon ma votre où quand comment pourquoi qui avec pour"
+    "french": "le la les des et est sont une un pas je tu vous nous mon ma votre où quand comment pourquoi qui"
+    " avec pour"
     " dans du ce cette il elle sur au aux été que c'est qu'il",
     "spanish": "el los las y es son una un no yo tú usted mi su dónde cuándo cómo qué quién con para en del por está"
     " están este esta pero lo al se le que la muy",
-    "portuguese": "o os as e é são uma um não eu você meu minha seu onde quando como quem com para em do da dos das no na"
+    "portuguese": "o os as e é são uma um não eu você meu minha seu onde quando como quem com para em do da dos"
+    " das no na"
     " está este esta mas por ao que muito",
-    "italian": "il lo gli e è sono una un non io tu lei mio mia dove quando come perché chi con per nel della del dei di"
+    "italian": "il lo gli e è sono una un non io tu lei mio mia dove quando come perché chi con per nel della"
+    " del dei di"
     " che questo questa ma anche la si ha al",
     "dutch": "de het een en is zijn was niet ik jij je u wij mijn uw waar wanneer hoe waarom wie met voor op van te in"
     " dat dit maar ook kan heeft wordt er",
-    "swedish": "och är en ett det den inte jag du vi min mitt ditt var när hur varför vem med för på av till i som detta"
+    "swedish": "och är en ett det den inte jag du vi min mitt ditt var när hur varför vem med för på av till i"
+    " som detta"
     " men också kan har att",
     "polish": "i w nie się na jest są to że ja ty mój moja gdzie kiedy jak dlaczego kto co z do od dla ten ta ale czy po",
     "turkish": "ve bir bu ne nerede nasıl için ile değil ben sen benim da de mi mı var yok ama çok daha olarak kim",

@@ -98,7 +98,9 @@ class Likelihoods(nn.Module):
         for kind, each in ratings.items():
             if kind == "pair":
                 turned = Ratings(each.second, each.first, *list(vars(each).values())[2:])
-                first, second = (self._loss(kind, rewards, side, torch.full_like(each.value, FIRST)) for side in (turned, each))
+                first, second = (
+                    self._loss(kind, rewards, side, torch.full_like(each.value, FIRST)) for side in (turned, each)
+                )
                 found[kind] = torch.where(each.value == FIRST, first, math.log(2) - torch.logaddexp(-first, -second))
             elif kind == "correction":
                 turned = Ratings(each.second, each.first, *list(vars(each).values())[2:])

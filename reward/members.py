@@ -101,13 +101,13 @@ def fit_members(
         total = ((quality**2).sum() + (length**2).sum()) / 2 + likelihoods.prior().sum()
         for kind, loss in losses.items():
             total = total + (loss * weights[kind]).sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         calls += 1
         if progress:
             progress(min(calls, steps))
         return total
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
     with torch.no_grad():
         fitted = built()
         return Members(fitted.quality.clone(), fitted.length.clone(), likelihoods.requires_grad_(False))

@@ -1,4 +1,4 @@
-"""The reward model: trunk, heads, calibration and scale in one thing that scores answers and can be kept in a folder."""
+"""The reward model: trunk, heads, calibration and scale in one thing that scores answers and is kept in a folder."""
 
 from __future__ import annotations
 
@@ -252,6 +252,6 @@ def load_reward(folder: Path, base: Base) -> RewardModel:
 
 
 def newest_reward(home: Path) -> Path | None:
-    """The folder of the reward model fitted last in a store's home, by hand or by an update's step; None without one."""
+    """Folder of the reward model fitted last in a store's home, by hand or by an update's step; None without one."""
     found = [*home.glob("reward/reward.json"), *home.glob("updates/*/reward/reward.json")]
     return max(found, key=lambda file: file.stat().st_mtime).parent if found else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
@@ -88,7 +88,9 @@ class RewardReport:
             f"calibration error {self.crossfit['ece']:.3f}, length slope {self.length['slope']:+.2f}, heads agree on "
             f"{self.head_agreement:.0%} of pairs; {self.train} ratings to train on, {self.holdout} held out"
         )
-        lines += [f"look at {each['person']}: {'; '.join(each['suspicions'])}" for each in self.raters if each["suspicions"]]
+        lines += [
+            f"look at {each['person']}: {'; '.join(each['suspicions'])}" for each in self.raters if each["suspicions"]
+        ]
         return "\n".join(lines)
 
 
@@ -134,7 +136,9 @@ def reward_report(
     )
 
 
-def learning_curve(model: RewardModel, frozen: Frozen) -> list[dict[str, Any]]:
+def learning_curve(
+    model: RewardModel, frozen: Frozen, progress: Callable[[int, int], None] | None = None
+) -> list[dict[str, Any]]:
     """Accuracy on the holdout's pairs of heads fitted to a part of the training conversations, small parts first.
 
     The heads of a tuned trunk are not fitted again: what they read has seen all of the ratings.
@@ -145,7 +149,9 @@ def learning_curve(model: RewardModel, frozen: Frozen) -> list[dict[str, Any]]:
     read = [model.trunk.features(each.prompts, each.texts) for each in (train, held)]
     order = torch.randperm(train.groups, generator=torch.Generator().manual_seed(model.settings.seed))
     found = []
-    for part in PARTS:
+    for done, part in enumerate(PARTS):
+        if progress:
+            progress(done, len(PARTS))
         chosen = torch.zeros(train.groups, dtype=torch.bool)
         chosen[order[: round(part * train.groups)]] = True
         some = train.taken({kind: chosen[each.group] for kind, each in train.ratings.items()})
@@ -195,7 +201,8 @@ def _couples_in_order(score: Ratings, reward: Tensor) -> Tensor:
 
     Each rating stands in one couple at most, so that couples say something new each.
     """
-    right, waiting = [], {}
+    right: list[bool] = []
+    waiting: dict[int, int] = {}
     for row in torch.randperm(len(score), generator=torch.Generator().manual_seed(0)).tolist():
         person, value = int(score.person[row]), float(score.value[row])
         other = waiting.pop(person, None)

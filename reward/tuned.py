@@ -193,7 +193,8 @@ def pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
         if token is not None and token != tokenizer.eos_token_id:
             return int(token)
     raise Problem(
-        "The tokenizer has no special token besides its end token.", hint="Give it a pad token in tokenizer_config.json."
+        "The tokenizer has no special token besides its end token.",
+        hint="Give it a pad token in tokenizer_config.json.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Tune a trunk on ratings of every kind: TRL's `RewardTrainer` with the likelihoods of `reward.likelihoods` as its loss.
+"""Tune a trunk on ratings of every kind: TRL's `RewardTrainer` with the losses of `reward.likelihoods`.
 
 What TRL does: batches, optimizer steps, clipping, number formats, devices, logging. What is changed: a row is a rating
 of any kind, not a pair; a batch is the distinct answers that its ratings speak of, each read once; the loss is each
@@ -28,7 +28,7 @@ from reward.features import encode_pair
 from reward.heads import LENGTHS, length_features
 from reward.likelihoods import Likelihoods
 from reward.settings import RewardSettings
-from reward.tuned import SCORE, SCORE_WEIGHT, TunedTrunk, adapted, pad_token, padded, padding_tokenizer
+from reward.tuned import SCORE, TunedTrunk, adapted, pad_token, padded, padding_tokenizer
 
 LOG = "tuning.jsonl"  # figures of the training, a line of JSON each time
 LOGGED = 20  # times over the training

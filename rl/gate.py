@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -83,19 +85,26 @@ def _distance(parent: Adapter | None, candidate: Adapter) -> float:
     return math.sqrt(total)
 
 
-def reward_check(accuracy: float, low: float, pairs: int, settings: GateSettings) -> Check:
-    """Whether the reward model may judge at all: one that guesses on held-out pairs proves nothing of a candidate.
+def reward_check(holdout: Mapping[str, Any], crossfit: Mapping[str, Any], settings: GateSettings) -> Check:
+    """Whether the reward model may judge at all: one that guesses on people it never learned from proves nothing.
 
     Args:
-        accuracy, low, pairs: held-out accuracy, the lower end of its 95 % interval, and the pairs it was measured on.
+        holdout: accuracy and n, the pairs that were held out.
+        crossfit: the same of the pairs of the training split, each by heads that learned nothing from its person or
+            conversation. Few pairs are held out of a small store, and these are as new to the heads that judge them.
     """
     bound = settings.min_reward_accuracy
+    pairs = int(holdout["n"] + crossfit["n"])
+    right = sum(round(each["accuracy"] * each["n"]) for each in (holdout, crossfit) if each["n"])
+    low, _ = wilson(right, pairs)
+    accuracy = right / pairs if pairs else math.nan
     return Check(
         "reward_model",
         accuracy,
         bound,
         low > bound,
-        f"the reward model is right on {accuracy:.1%} of {pairs} held-out pairs (lower 95 % bound {low:.1%}); "
+        f"the reward model is right on {accuracy:.1%} of {pairs} pairs of people it did not learn from "
+        f"({holdout['n']} held out, {crossfit['n']} left out in turn; lower 95 % bound {low:.1%}); "
         f"that bound must exceed {bound:.1%}",
     )
 

@@ -40,6 +40,7 @@ from store.database import Store
 from store.datasets import freeze
 from store.frozen import Frozen
 from store.people import record_trained_on
+from store.raters import agreement
 from store.schema import Update, Version
 from store.updates import finish_update, record_step, start_update, unfinished, update_lock
 from store.versions import add_version, promote, serving
@@ -225,14 +226,13 @@ class _Run:
         }
 
     def _reward(self, work: Path) -> dict[str, Any]:
-        frozen, settings = self._frozen(), self.knobs.reward
-        model = fit_reward(
-            self.base, frozen, settings, lambda epoch: self.progress("reward model, epochs", epoch, settings.epochs)
-        )
+        frozen = self._frozen()
+        model = fit_reward(self.base, frozen, self.knobs.reward, self.progress, work)
         model.save(work)
-        report = reward_report(model, frozen)
+        with self.store.session(reading=True) as session:
+            report = reward_report(model, frozen, agreement(session))
         (work / "report.json").write_text(json.dumps(report.to_json(), indent=2), encoding="utf-8")
-        return {"accuracy": report.accuracy, "low": report.low, "high": report.high, "n": report.n}
+        return {name: getattr(report, name) for name in ("accuracy", "low", "high", "n", "crossfit")}
 
     def _anchor(self, work: Path) -> dict[str, Any]:
         older_file = self.parent_folder / "anchor.safetensors" if self.parent_folder else None
@@ -286,7 +286,7 @@ class _Run:
                 self.progress,
             )
             judge = self._facts("reward")
-            checks.append(reward_check(judge["accuracy"], judge["low"], judge["n"], self.knobs.gate))
+            checks.append(reward_check(judge, judge["crossfit"], self.knobs.gate))
             checks += comparison_checks(measured, self.knobs.gate)
             facts = {"comparison": asdict(measured)}
         return facts | {"checks": [asdict(check) for check in checks], "passed": all(check.passed for check in checks)}

@@ -13,8 +13,16 @@ import torch
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedConfig
-from transformers import Gemma3TextConfig, GPT2Config, Phi3Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    Gemma3TextConfig,
+    GPT2Config,
+    Phi3Config,
+    PreTrainedConfig,
+    Qwen3Config,
+)
 
 from lm.loading import Base
 from problems import Problem
