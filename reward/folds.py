@@ -1,4 +1,4 @@
-"""Who is left out when: folds whose members predict ratings of people and conversations that they never learned from."""
+"""Who is left out when: folds whose members predict ratings of people and conversations that they never met."""
 
 from __future__ import annotations
 

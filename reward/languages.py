@@ -39,7 +39,8 @@ _FUNCTION_WORDS = {
     "swedish": "och är en ett det den inte jag du vi min mitt ditt var när hur varför vem med för på av till i"
     " som detta"
     " men också kan har att",
-    "polish": "i w nie się na jest są to że ja ty mój moja gdzie kiedy jak dlaczego kto co z do od dla ten ta ale czy po",
+    "polish": "i w nie się na jest są to że ja ty mój moja gdzie kiedy jak dlaczego kto co z do od dla ten ta ale"
+    " czy po",
     "turkish": "ve bir bu ne nerede nasıl için ile değil ben sen benim da de mi mı var yok ama çok daha olarak kim",
     "indonesian": "yang dan di ini itu tidak saya anda ada untuk dengan dari ke apa mana kapan adalah akan bisa dalam",
     "vietnamese": "là của và không tôi bạn có một những cho với ở đâu khi nào này đó được trong các như thế gì",

@@ -60,6 +60,7 @@ def fit_members(
     weights: Weights,
     spread: Tensor,
     *,
+    prior: Tensor | None = None,
     steps: int = 80,
     progress: Callable[[int], None] | None = None,
 ) -> Members:
@@ -70,13 +71,15 @@ def fit_members(
         evidence: all ratings.
         weights: [M, N] by kind.
         spread: [M], the prior deviation of a reward: weights are normal with deviation spread / sqrt(D).
+        prior: [M, D] where each member's prior is centred, in its deviations; zero by default.
         steps: of L-BFGS, at most.
         progress: called with the number of steps done.
     """
     members, width = len(spread), design.standard.shape[1]
     size = spread[:, None] / math.sqrt(width)
     likelihoods = Likelihoods(members, len(evidence.people), evidence.tag_names)
-    quality = nn.Parameter(torch.zeros(members, width))  # in prior deviations, so that every direction curves alike
+    middle = torch.zeros(members, width) if prior is None else prior
+    quality = nn.Parameter(middle.clone())  # in prior deviations, so that every direction curves alike
     length = nn.Parameter(torch.zeros(members, design.lengths.shape[1]))
     centre = torch.zeros(width) if design.centre is None else design.centre
     ratings = {kind: each for kind, each in evidence.ratings.items() if len(each)}
@@ -98,7 +101,7 @@ def fit_members(
         nonlocal calls
         optimizer.zero_grad()
         losses = likelihoods.losses(built().rewards(design), ratings)
-        total = ((quality**2).sum() + (length**2).sum()) / 2 + likelihoods.prior().sum()
+        total = (((quality - middle) ** 2).sum() + (length**2).sum()) / 2 + likelihoods.prior().sum()
         for kind, loss in losses.items():
             total = total + (loss * weights[kind]).sum()
         total.backward()
