@@ -41,7 +41,7 @@ from reward.model import fit_reward
 from reward.settings import RewardSettings
 from store.conversations import new_conversation, person
 from store.database import open_store
-from store.datasets import Frozen, Pair
+from store.frozen import Frozen, Pair
 from store.versions import ensure_base
 
 CANDIDATES = 6

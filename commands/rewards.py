@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +27,15 @@ def reward_fit(settings: Settings, progress: Progress) -> Outcome:
     from reward.report import reward_report
     from store.raters import agreement
 
-    folder = settings.home / "reward"
+    folder, draft = settings.home / "reward", settings.home / "reward.tmp"
+    shutil.rmtree(draft, ignore_errors=True)
     with opened(settings) as store:
         base = loaded(settings, store)
         frozen = frozen_ratings(settings, store)
-        model = fit_reward(base, frozen, settings.reward, progress, folder)
-        model.save(folder)
+        model = fit_reward(base, frozen, settings.reward, progress)
+        model.save(draft)
+        shutil.rmtree(folder, ignore_errors=True)  # the page in it speaks of the model before
+        draft.rename(folder)
         with store.session(reading=True) as session:
             report = reward_report(model, frozen, agreement(session))
     return Outcome(report.to_json(), report.to_text())

@@ -44,10 +44,12 @@ class Crossfit:
     Attributes:
         difference: [n] reward of the better answer minus the other's.
         weight: [n] how far the verdict is believed, 0 to 1.
+        uniform: [n] whether the two answers were drawn evenly; only these are fit to judge the heads by.
     """
 
     difference: Tensor
     weight: Tensor
+    uniform: Tensor
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ def _crossfit(
     pairs = evidence.ratings["pair"]
     difference = ((rewards[:, pairs.first] - rewards[:, pairs.second]) * asked["pair"]).sum(0)
     decided = pairs.value == FIRST
-    return Crossfit(difference[decided], weights["pair"][decided])
+    return Crossfit(difference[decided], weights["pair"][decided], pairs.uniform[decided])
 
 
 def _slopes(members: Members, design: Design, evidence: Evidence, asked: Mapping[str, Tensor]) -> dict[str, Tensor]:

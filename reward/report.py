@@ -112,7 +112,7 @@ def reward_report(
     chance = model.calibration.chance(difference.mean(0))
     ece, curve = calibration_curve(chance)
     pair = _share(difference.mean(0) > 0)
-    left_out = model.crossfit.difference
+    left_out = model.crossfit.difference[model.crossfit.uniform]
     return RewardReport(
         **pair,
         ece=ece,

@@ -31,7 +31,7 @@ from lm.settings import EngineSettings, Sampling
 from reward.model import fit_reward
 from reward.settings import RewardSettings
 from store.database import Store, open_store
-from store.datasets import Frozen, Pair
+from store.frozen import Frozen, Pair
 from store.schema import Generation
 from store.versions import add_version, ensure_base, promote
 
