@@ -162,6 +162,12 @@ def _length(report: RewardReport) -> Finding:
         return Finding(
             "look", f"{said}: it favours short answers.", "That is right if your people do want short answers."
         )
+    if report.length.get("use", "keep") != "keep":
+        return Finding(
+            "look",
+            f"{said}, though length itself is not paid for: what people like takes words, such as a greeting or a list.",
+            "Nothing, if that is what they like. A rule of the kind length, or the gate's bound, keeps answers short.",
+        )
     advice = "Set reward.length to cost or drop and fit again, or the next version learns to talk at length."
     return Finding("look" if slope <= SLOPE_BAD else "bad", f"{said}: it favours long answers.", advice)
 
@@ -172,7 +178,8 @@ def _curve(report: RewardReport) -> Finding:
         return Finding("unknown", "Too few ratings to see how it grows with them.", "Collect more ratings.")
     last, before = points[-1]["accuracy"], points[-2]["accuracy"]
     high = known(points[-1].get("high"))
-    if high is not None and high < max(point["accuracy"] for point in points):
+    best = max(points, key=lambda point: point["accuracy"])
+    if high is not None and high < best["low"]:
         return Finding(
             "look",
             "The latest ratings made it worse.",

@@ -37,7 +37,7 @@ class RewardReport:
             conversation; with ece, and ece_before the calibration.
         ceiling: how often two people agree on the same two answers.
         calibration: bins of the chance given to the answer thought better: chance, accuracy, n.
-        length: slope and slope_raw in rewards per tenfold longer answer, as used and with all that the length heads
+        length: use, as set in reward.length; slope and slope_raw in rewards per tenfold longer answer, as used and with all that the length heads
             learned; points of [tokens, reward, reward_raw].
         head_agreement: share of pairs on which two heads agree, averaged over all couples of heads.
         people: Krippendorff's alpha by kind, None where no two people judged the same.
@@ -235,7 +235,12 @@ def _length(model: RewardModel, features: Tensor, tokens: Tensor) -> dict[str, A
     used, raw = ((each - model.centre) / model.spread for each in kinds)
     some = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))[:POINTS]
     points = torch.stack([tokens, used, raw], dim=1)[some]
-    return {"slope": _slope(tokens, used), "slope_raw": _slope(tokens, raw), "points": points.tolist()}
+    return {
+        "use": model.settings.length,
+        "slope": _slope(tokens, used),
+        "slope_raw": _slope(tokens, raw),
+        "points": points.tolist(),
+    }
 
 
 def _slope(tokens: Tensor, reward: Tensor) -> float:
