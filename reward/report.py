@@ -37,8 +37,8 @@ class RewardReport:
             conversation; with ece, and ece_before the calibration.
         ceiling: how often two people agree on the same two answers.
         calibration: bins of the chance given to the answer thought better: chance, accuracy, n.
-        length: use, as set in reward.length; slope and slope_raw in rewards per tenfold longer answer, as used and with all that the length heads
-            learned; points of [tokens, reward, reward_raw].
+        length: use, as set in reward.length; slope and slope_raw in rewards per tenfold longer answer, as used and with
+            all that the length heads learned; points of [tokens, reward, reward_raw].
         head_agreement: share of pairs on which two heads agree, averaged over all couples of heads.
         people: Krippendorff's alpha by kind, None where no two people judged the same.
         raters: `reward.judges.Judge` as JSON, the least believed first.
