@@ -165,7 +165,7 @@ def _length(report: RewardReport) -> Finding:
     if report.length.get("use", "keep") != "keep":
         return Finding(
             "look",
-            f"{said}, though length itself is not paid for: what people like takes words, such as a greeting or a list.",
+            f"{said}, though length itself is not paid for: what people like takes words, as a greeting does.",
             "Nothing, if that is what they like. A rule of the kind length, or the gate's bound, keeps answers short.",
         )
     advice = "Set reward.length to cost or drop and fit again, or the next version learns to talk at length."
