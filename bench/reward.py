@@ -9,12 +9,14 @@ kinds       each kind of rating alone, and all mixed, at equal count.
 attacks     40 people of whom 20 % answer at random and 5 % push against the others, alike; with and without weighing.
 
 Every figure is a mean over seeds and personas, each seed with prompts, answers and people of its own. Prints tables and
-writes bench/results/reward.json.
+writes bench/results/reward.json. A run that was cut goes on with what lies in the folder of --work; empty it after a
+change of the code.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -149,10 +151,11 @@ def one_seed(seed: int, parts: list[str], work: Path) -> list[Row]:
     rows = []
     for name, persona in PERSONAS.items():
         for part in parts:
-            rows += [
-                {"part": part, "persona": name, "seed": seed} | row for row in PARTS[part](train, test, persona, seed)
-            ]
-        print(f"seed {seed}, {name}: done", flush=True)
+            file = work / f"{part}-{name}-{seed}.json"
+            if not file.is_file():
+                file.write_text(json.dumps(PARTS[part](train, test, persona, seed)))
+                print(f"seed {seed}, {name}: {part} done", flush=True)
+            rows += [{"part": part, "persona": name, "seed": seed} | row for row in json.loads(file.read_text())]
     return rows
 
 

@@ -96,8 +96,10 @@ def pulls_together(slopes: Mapping[str, Tensor], design: Tensor, evidence: Evide
         look = design[each.first] - design[each.second] if kind in ("pair", "correction") else design[each.first]
         parts.append(slope[:, None] * look)
         owners.append(each.person)
-    part, owner = torch.cat(parts), torch.cat(owners)
     people = len(evidence.people)
+    if not parts:
+        return torch.zeros(people, people)
+    part, owner = torch.cat(parts), torch.cat(owners)
     pull = torch.zeros(people, part.shape[1]).index_add_(0, owner, part)
     chance = torch.zeros(people, people)
     for one in range(people):
