@@ -1,6 +1,6 @@
 """How well the reward model learns a hidden preference, by ratings, kinds, and people who mean no good.
 
-    python bench/reward.py [--part accuracy --part kinds --part attacks] [--seeds 6] [--work runs/worlds]
+    python bench/reward_model.py [--part accuracy --part kinds --part attacks] [--seeds 6] [--work runs/worlds]
 
 accuracy    pairs with 10 % noise by 20 people: accuracy against the noise-free preference on 1,000 pairs of answers to
             other prompts, at 100, 300, 1,000 and 3,000 ratings; with the length head as used (cost), kept and dropped;
@@ -9,7 +9,7 @@ kinds       each kind of rating alone, and all mixed, at equal count.
 attacks     40 people of whom 20 % answer at random and 5 % push against the others, alike; with and without weighing.
 
 Every figure is a mean over seeds and personas, each seed with prompts, answers and people of its own. Prints tables and
-writes bench/results/reward.json. A run that was cut goes on with what lies in the folder of --work; empty it after a
+writes bench/results/reward_model.json. A run that was cut goes on with what lies in the folder of --work; empty it after a
 change of the code.
 """
 
@@ -223,7 +223,7 @@ def main() -> None:
     tables(rows)
     pooled = {str(n): pooled_ece(rows, ratings=n) for n in (300, 3000)} if "accuracy" in parts else {}
     slim = [{key: value for key, value in row.items() if key != "difference"} for row in rows]
-    keep("reward", machine("torch", "transformers") | {"seeds": given.seeds, "ece_pooled": pooled, "rows": slim})
+    keep("reward_model", machine("torch", "transformers") | {"seeds": given.seeds, "ece_pooled": pooled, "rows": slim})
     print(f"written to {RESULTS / 'reward.json'}")
 
 
