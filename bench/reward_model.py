@@ -224,7 +224,7 @@ def main() -> None:
     pooled = {str(n): pooled_ece(rows, ratings=n) for n in (300, 3000)} if "accuracy" in parts else {}
     slim = [{key: value for key, value in row.items() if key != "difference"} for row in rows]
     keep("reward_model", machine("torch", "transformers") | {"seeds": given.seeds, "ece_pooled": pooled, "rows": slim})
-    print(f"written to {RESULTS / 'reward.json'}")
+    print(f"written to {RESULTS / 'reward_model.json'}")
 
 
 if __name__ == "__main__":

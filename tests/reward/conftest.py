@@ -1,11 +1,14 @@
-"""Reports of reward models that were never fitted, for what only reads a report."""
+"""Reports of reward models that were never fitted, for what only reads a report, and ratings whose truth is known."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
+from reward.evidence import KINDS, Evidence, Ratings
 from reward.report import RewardReport
 
 NAN = float("nan")
@@ -82,3 +85,79 @@ def rater(person: str, **given: Any) -> dict[str, Any]:
         "suspicions": [],
         "group": None,
     } | given
+
+
+WIDTH = 12
+
+
+class Judged:
+    """Evidence made from a hidden line through the features.
+
+    Args:
+        counts: ratings by kind.
+        noise: share of verdicts that are turned round.
+        people: who rate in turn at random.
+        seed: of everything.
+        random, adversaries: the first so many people answer by chance, the next so many say the opposite.
+    """
+
+    def __init__(
+        self,
+        counts: dict[str, int],
+        noise: float = 0.0,
+        people: int = 10,
+        seed: int = 0,
+        random: int = 0,
+        adversaries: int = 0,
+    ) -> None:
+        self.generator = generator = torch.Generator().manual_seed(seed)
+        self.truth = 2 * torch.randn(WIDTH, generator=generator) / WIDTH**0.5
+        total = sum(counts.values())
+        self.features = torch.randn(2 * total, WIDTH, generator=generator)
+        self.tokens = torch.randint(5, 60, (2 * total,), generator=generator).float()
+        self.strictness = torch.randn(people, generator=generator)
+        gold = self.features @ self.truth
+        found, begin = {}, 0
+        for kind in KINDS:
+            n = counts.get(kind, 0)
+            first, second = torch.arange(begin, begin + n), torch.arange(total + begin, total + begin + n)
+            person = torch.randint(people, (n,), generator=generator)
+            flip = torch.rand(n, generator=generator) < noise
+            flip = torch.where(person < random, torch.rand(n, generator=generator) < 0.5, flip)
+            flip = flip | ((person >= random) & (person < random + adversaries))
+            if kind in ("pair", "correction"):
+                swap = (gold[first] < gold[second]) != flip
+                first, second = torch.where(swap, second, first), torch.where(swap, first, second)
+                value = torch.ones(n)
+            else:
+                second = first
+                above = gold[first] - self.strictness[person]
+                above = torch.where(flip, -above, above)
+                value = {
+                    "thumb": (above > 0).float(),
+                    "score": (5.5 + 2 * above).round().clamp(1, 10),
+                    "tags": torch.stack([(above > 0).float(), (above <= 0).float()], dim=1),
+                }[kind]
+            found[kind] = Ratings(
+                first, second, value, person, torch.arange(begin, begin + n), torch.ones(n, dtype=torch.bool)
+            )
+            begin += n
+        names = [f"p{i}" for i in range(people)]
+        self.evidence = Evidence([[]] * 2 * total, [""] * 2 * total, found, names, ["Correct", "Wrong"], total)
+
+    def accuracy(self, rewards_of: Tensor, fresh: Tensor) -> float:
+        """Share of pairs of fresh features [2 N, D] that rewards [2 N] order as the truth does."""
+        gold = fresh @ self.truth
+        half = len(fresh) // 2
+        return float(((rewards_of[:half] > rewards_of[half:]) == (gold[:half] > gold[half:])).float().mean())
+
+
+def fresh(n: int = 2000) -> Tensor:
+    """Features that no rating spoke of."""
+    return torch.randn(n, WIDTH, generator=torch.Generator().manual_seed(99))
+
+
+@pytest.fixture
+def judged() -> type[Judged]:
+    """Makes evidence from a hidden line through the features."""
+    return Judged
