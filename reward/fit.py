@@ -34,6 +34,7 @@ SPREADS: tuple[float, ...] = (
     8.0,
 )
 LATER = (1.0, 2.0, 4.0)
+WIDEST = 16.0  # where every verdict can be explained, the wider prior always explains it better
 ROUNDS = 2  # of believing some more and others less
 
 
@@ -116,7 +117,7 @@ def fit_heads(
         weights = people.weights if people and settings.weigh_raters else _equal(evidence)
         spread, left_out = _best_spread(design, evidence, _times(learned, weights), asked, spreads, people, steps)
         people = _reliability(left_out, design, evidence, asked)
-        spreads = tuple(spread * factor for factor in LATER)
+        spreads = tuple(sorted({min(spread * factor, WIDEST) for factor in LATER}))
     assert people is not None
     weights = people.weights if settings.weigh_raters else _equal(evidence)
     members = _ensemble(design, evidence, weights, spread, settings.heads, generator, steps)

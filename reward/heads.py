@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from reward.settings import LengthUse
 
 LENGTHS = 3  # features of an answer's length
+FARTHEST = 5.0  # deviations from the rated answers' mean at which a feature is cut
 
 
 def length_features(tokens: Tensor) -> Tensor:
@@ -64,8 +65,10 @@ class Heads(nn.Module):
         return heads.requires_grad_(False).eval()
 
     def standard(self, features: Tensor) -> Tensor:
-        """[N, D] features on their scale."""
-        return (features - self.mean) / self.scale
+        """[N, D] features on their scale, none further out than `FARTHEST`: what is unlike all rated answers is unlike
+        them once, not without bound.
+        """
+        return ((features - self.mean) / self.scale).clamp(-FARTHEST, FARTHEST)
 
     def standard_lengths(self, tokens: Tensor) -> Tensor:
         """[N, 3] length features of answers with [N] tokens, on their scale."""

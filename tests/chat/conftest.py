@@ -198,7 +198,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory, tiny_base: Base) -> Path:
         )
         for i in range(1, 17)
     ]
-    settings = RewardSettings(heads=5, hidden=8, epochs=3, context=128)
+    settings = RewardSettings(context=128)
     folder = tmp_path_factory.mktemp("reward")
     fit_reward(tiny_base, Frozen("0" * 64, pairs, [], []), settings).save(folder)
     return folder

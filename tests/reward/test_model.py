@@ -1,24 +1,28 @@
-"""A reward model from a frozen dataset: fitted, kept, loaded, reported."""
+"""A reward model from a frozen dataset: fitted, kept, loaded."""
 
 from __future__ import annotations
 
-import math
+import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from lm.loading import Base
 from problems import Problem
-from reward.model import RewardModel, fit_reward, load_reward, newest_reward
-from reward.report import reward_report
+from reward.evidence import evidence_from
+from reward.model import RewardModel, fit_reward, load_reward, newest_reward, regime_of
+from reward.rule_settings import read_rules
 from reward.settings import RewardSettings
 from store.frozen import Frozen, Pair, Split, Thumb
 
 SHORT, LONG = "On Monday.", "Please let me tell you that it left the warehouse on Monday and arrives on Thursday."
-SETTINGS = RewardSettings(heads=3, hidden=16, epochs=30, context=128)
+SETTINGS = RewardSettings(heads=3, context=128)
 
 
 def question(i: int) -> list[dict[str, str]]:
@@ -43,7 +47,7 @@ def model(tiny_base: Base, frozen: Frozen) -> RewardModel:
 
 def test_it_scores_what_people_liked_higher_on_unseen_prompts(model: RewardModel) -> None:
     scores = model.score([question(1000), question(1000)], [SHORT, LONG])
-    assert scores.value[0] > scores.value[1]
+    assert scores.mean[0] > scores.mean[1]
     assert (scores.deviation >= 0).all()
     assert scores.value.abs().max() <= SETTINGS.clip
 
@@ -56,24 +60,54 @@ def test_each_head_has_a_reward_of_its_own(model: RewardModel) -> None:
     assert (members.std(0) > 0).all()
 
 
-def test_the_report_speaks_of_the_holdout_alone(model: RewardModel, frozen: Frozen) -> None:
-    report = reward_report(model, frozen)
-    assert report.n == 12
-    assert report.accuracy > 0.9
-    assert report.low < report.accuracy <= report.high <= 1
-    assert report.by_kind["thumb"]["n"] == 12
-    assert report.by_kind["thumb"]["accuracy"] > 0.8
-    assert report.length_slope < 0
-    assert 0 <= report.ece <= 1
-    assert (report.train, report.holdout) == (96, 24)
-    assert "right on the holdout" in report.to_text()
+@pytest.mark.parametrize("combine", ["mean", "pessimistic", "minimum"])
+def test_heads_become_one_reward(model: RewardModel, combine: Any) -> None:
+    bold = replace(model, settings=replace(model.settings, combine=combine, pessimism=2.0, clip=0.8))
+    scores = bold.score([question(1000), question(1001)], [SHORT, LONG])
+    mean, deviation = scores.members.mean(0), scores.members.std(0)
+    expected = {"mean": mean, "pessimistic": mean - 2 * deviation, "minimum": scores.members.min(0).values}[combine]
+    torch.testing.assert_close(scores.heads, expected.clamp(-0.8, 0.8))
+    torch.testing.assert_close(scores.value, scores.heads)
+    torch.testing.assert_close(scores.members, bold.members([question(1000), question(1001)], [SHORT, LONG]))
 
 
-def test_a_holdout_without_pairs_has_no_accuracy(model: RewardModel, frozen: Frozen) -> None:
-    trained = [pair for pair in frozen.pairs if pair.split == "train"]
-    report = reward_report(model, Frozen(frozen.hash, trained, [], []))
-    assert report.n == 0
-    assert math.isnan(report.accuracy)
+def test_rules_are_paid_beside_the_heads(model: RewardModel) -> None:
+    rules = read_rules([{"kind": "length", "maximum": 5, "unit": "words", "weight": 2.0}])
+    ruled = replace(model, settings=replace(model.settings, rules=rules))
+    scores = ruled.score([question(1000)] * 2, [SHORT, LONG])
+    assert scores.rules["length"][0] == 0
+    assert scores.rules["length"][1] == -2.0
+    torch.testing.assert_close(scores.value, scores.heads + scores.rules["length"])
+
+
+def test_rated_answers_lie_around_zero_with_a_deviation_of_one(model: RewardModel, frozen: Frozen) -> None:
+    rated = evidence_from(frozen, "train")
+    mean = model.score(rated.prompts, rated.texts).mean
+    assert abs(float(mean.mean())) < 1e-3
+    assert float(mean.std()) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_regime_is_chosen_by_name_or_by_the_data(tiny_base: Base) -> None:
+    gpu = replace(tiny_base, model=SimpleNamespace(device=torch.device("cuda")))
+    assert regime_of(RewardSettings(), tiny_base, 10**6) == "heads"
+    assert regime_of(RewardSettings(), gpu, 10**6) == "lora"
+    assert regime_of(RewardSettings(lora_from=500), gpu, 499) == "heads"
+    assert regime_of(RewardSettings(regime="lora"), tiny_base, 8) == "lora"
+
+
+def test_a_tuned_trunk_serves_like_a_frozen_one(tiny_base: Base, frozen: Frozen, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, regime="lora", lora_rank=2, lora_alpha=4.0, lora_epochs=2)
+    before = {name: each.clone() for name, each in tiny_base.model.named_parameters()}
+    tuned = fit_reward(tiny_base, frozen, settings)
+    assert all(torch.equal(each, before[name]) for name, each in tiny_base.model.named_parameters())
+    prompts, answers = [question(1000), question(1001)], [SHORT, LONG]
+    scores = tuned.score(prompts, answers)
+    assert scores.value[0] > scores.value[1]
+    tuned.save(tmp_path)
+    again = load_reward(tmp_path, tiny_base)
+    assert again.trunk.regime == "lora"
+    torch.testing.assert_close(again.score(prompts, answers).value, scores.value, rtol=1e-4, atol=1e-4)
+    assert len(tuned.judges) == 2  # whom to believe comes from the fit that saw everybody
 
 
 def test_it_comes_back_from_its_folder_as_it_was(model: RewardModel, tiny_base: Base, tmp_path: Path) -> None:
@@ -81,7 +115,10 @@ def test_it_comes_back_from_its_folder_as_it_was(model: RewardModel, tiny_base: 
     again = load_reward(tmp_path, tiny_base)
     prompts, answers = [question(7)] * 2, [SHORT, LONG]
     torch.testing.assert_close(again.score(prompts, answers).value, model.score(prompts, answers).value)
-    assert (again.temperature, again.dataset, again.people) == (model.temperature, model.dataset, model.people)
+    for name in ("calibration", "dataset", "people", "judges", "settings"):
+        assert getattr(again, name) == getattr(model, name), name
+    torch.testing.assert_close(again.crossfit.difference, model.crossfit.difference)
+    torch.testing.assert_close(again.likelihoods.threshold, model.likelihoods.threshold)
 
 
 def test_another_base_is_refused(model: RewardModel, load_tiny: Callable[[], Base], tmp_path: Path) -> None:
@@ -92,6 +129,15 @@ def test_another_base_is_refused(model: RewardModel, load_tiny: Callable[[], Bas
         load_reward(tmp_path, base)
     with pytest.raises(Problem, match="No reward model"):
         load_reward(tmp_path / "nowhere", base)
+
+
+def test_a_folder_of_an_older_edition_is_refused(model: RewardModel, tiny_base: Base, tmp_path: Path) -> None:
+    model.save(tmp_path)
+    facts = json.loads((tmp_path / "reward.json").read_text(encoding="utf-8"))
+    del facts["regime"]
+    (tmp_path / "reward.json").write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(Problem, match="older edition"):
+        load_reward(tmp_path, tiny_base)
 
 
 def test_the_newest_is_the_one_written_last(tmp_path: Path) -> None:

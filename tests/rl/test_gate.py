@@ -56,9 +56,20 @@ def test_each_fault_is_rejected_by_name(change: dict[str, object], name: str) ->
 
 
 def test_a_reward_model_that_guesses_may_not_judge() -> None:
-    assert reward_check(0.77, 0.59, 30, GateSettings()).passed
-    assert not reward_check(0.49, 0.36, 53, GateSettings()).passed
-    assert not reward_check(float("nan"), 0.0, 0, GateSettings()).passed  # no held-out pair at all
+    none = {"accuracy": float("nan"), "n": 0}
+    assert reward_check({"accuracy": 0.8, "n": 30}, none, GateSettings()).passed
+    assert not reward_check({"accuracy": 0.49, "n": 53}, none, GateSettings()).passed
+    assert not reward_check(none, none, GateSettings()).passed  # no pair at all
+
+
+def test_few_held_out_pairs_are_helped_by_those_left_out_in_turn() -> None:
+    few = {"accuracy": 8 / 11, "n": 11}
+    assert not reward_check(few, {"accuracy": float("nan"), "n": 0}, GateSettings()).passed
+    check = reward_check(few, {"accuracy": 0.75, "n": 80}, GateSettings())
+    assert check.passed
+    assert check.figure == pytest.approx(68 / 91)
+    assert "11 held out, 80 left out in turn" in check.why
+    assert not reward_check(few, {"accuracy": 0.45, "n": 80}, GateSettings()).passed
 
 
 def test_a_drop_of_exactly_the_allowance_passes() -> None:

@@ -38,7 +38,7 @@ def knobs(tmp_path: Path) -> Knobs:
     questions = [Item("echo", [{"role": "user", "content": f"Say {i}"}], ["no such answer"], "exact") for i in range(4)]
     write_suite(suite, questions)
     return Knobs(
-        reward=RewardSettings(heads=2, hidden=8, epochs=10, context=96),
+        reward=RewardSettings(heads=2, context=96),
         ppo=PPOSettings(
             updates=2,
             episodes=8,
