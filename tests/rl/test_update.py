@@ -19,6 +19,7 @@ from lm.adapters import adapter_hash, read_adapter
 from lm.loading import Base
 from lm.suites import Item, write_suite
 from problems import Problem
+from reward.rule_settings import read_rules
 from reward.settings import RewardSettings
 from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSettings
 from rl.update import Knobs, run_update
@@ -38,7 +39,7 @@ def knobs(tmp_path: Path) -> Knobs:
     questions = [Item("echo", [{"role": "user", "content": f"Say {i}"}], ["no such answer"], "exact") for i in range(4)]
     write_suite(suite, questions)
     return Knobs(
-        reward=RewardSettings(heads=2, context=96),
+        reward=RewardSettings(heads=2, context=96, rules=read_rules([{"kind": "length", "maximum": 3}])),
         ppo=PPOSettings(
             updates=2,
             episodes=8,
@@ -106,6 +107,14 @@ def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny
     assert names[:3] == ["trained", "adapter_finite", "adapter_changed"]
     assert {"reward_model", "reward_win_rate", "skill:echo", "length_growth", "kl"} <= set(names)
     assert report.verdict == ("promoted" if all(check.passed for check in report.checks) else "rejected")
+    curve = (store.home / "updates/1/train/curve.jsonl").read_text().splitlines()
+    scores = [row for row in map(json.loads, curve) if "ppo/score" in row]
+    assert scores
+    for row in scores:  # what moved the reward is told apart
+        assert row["reward/rule/length"] <= 0
+        assert row["reward/heads"] + row["reward/rule/length"] == pytest.approx(
+            row["rewards/reward_model/mean"], abs=1e-4
+        )
     with store.session() as session:
         _, version = list_versions(session)
         assert version.id == report.version
