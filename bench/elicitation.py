@@ -34,7 +34,7 @@ from reward.settings import RewardSettings
 from store.frozen import Frozen, Pair
 
 PROMPTS, CANDIDATES = 300, 6
-BATCH = 20
+BATCH = 30
 PEOPLE, NOISE = 10, 0.1
 UNIFORM = 0.2
 TARGETS = (0.88, 0.90, 0.92, 0.94)
