@@ -27,7 +27,7 @@ from reward.settings import RewardSettings
 from store.frozen import Frozen, Pair
 
 SEED = 100  # of the world
-SPARE = 1.12  # prompts for each pair: in one of twelve both answers are the same
+SPARE = 1.25  # prompts for each pair: in one of six both answers are the same
 PEOPLE = 20
 SPREAD = 0.1  # of their thresholds
 PERSONA = "courteous"
