@@ -29,6 +29,7 @@ from store.formats.known import format_of
 from store.formats.rows import BadRow, ParsedPair
 from store.frozen import Frozen, Pair
 
+ROOT = Path(__file__).parent.parent
 FOLDS = 5
 SEED = 0  # of the folds
 
@@ -128,10 +129,18 @@ METHODS: dict[str, Method] = {
     "stock": by_stock,
     "lora": by_ours("lora"),
 }
+# Files on which a method's verdicts depend: once they have changed, it is asked again.
+CODE: dict[str, list[str]] = {
+    "length": [],
+    "words": ["bench/bag_of_words.py"],
+    "heads": ["reward/*.py"],
+    "stock": ["bench/stock.py", "reward/features.py"],
+    "lora": ["reward/*.py"],
+}
 
 
 def cross_validate(trial: Trial, work: Path) -> dict[str, Any]:
-    """Every method on every fold, and what comes of it; folds that `work` knows already are not done again."""
+    """Every method on every fold, and what comes of it; what `work` knows already is not asked again."""
     work.mkdir(parents=True, exist_ok=True)
     what = [trial.base.fingerprint, asdict(trial.settings), [asdict(pair) for pair in trial.pairs], trial.folds]
     name = hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest()[:12]
@@ -139,14 +148,21 @@ def cross_validate(trial: Trial, work: Path) -> dict[str, Any]:
     done: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     for fold in range(FOLDS):
         for method, judge in METHODS.items():
-            if f"{method} {fold}" in done:
+            if done.get(f"{method} {fold}", {}).get("code") == _code(method):
                 continue
             begun = time.perf_counter()
             margins, facts = judge(trial, fold)
-            done[f"{method} {fold}"] = {"margins": margins, "seconds": time.perf_counter() - begun, **facts}
+            seconds = time.perf_counter() - begun
+            done[f"{method} {fold}"] = {"code": _code(method), "margins": margins, "seconds": seconds, **facts}
             file.write_text(json.dumps(done))
-            print(f"fold {fold}, {method}: {time.perf_counter() - begun:.0f} s", flush=True)
+            print(f"fold {fold}, {method}: {seconds:.0f} s", flush=True)
     return _summed(trial, done)
+
+
+def _code(method: str) -> str:
+    """Hash of what the method is written in."""
+    files = sorted(file for pattern in CODE[method] for file in ROOT.glob(pattern))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def _summed(trial: Trial, done: dict[str, Any]) -> dict[str, Any]:
