@@ -146,14 +146,15 @@ def cross_validate(trial: Trial, work: Path) -> dict[str, Any]:
     name = hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest()[:12]
     file = work / f"pairs-{trial.base.id.replace('/', '-')}-{name}.json"
     done: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    code = {method: _code(method) for method in METHODS}
     for fold in range(FOLDS):
         for method, judge in METHODS.items():
-            if done.get(f"{method} {fold}", {}).get("code") == _code(method):
+            if done.get(f"{method} {fold}", {}).get("code") == code[method]:
                 continue
             begun = time.perf_counter()
             margins, facts = judge(trial, fold)
             seconds = time.perf_counter() - begun
-            done[f"{method} {fold}"] = {"code": _code(method), "margins": margins, "seconds": seconds, **facts}
+            done[f"{method} {fold}"] = {"code": code[method], "margins": margins, "seconds": seconds, **facts}
             file.write_text(json.dumps(done))
             print(f"fold {fold}, {method}: {seconds:.0f} s", flush=True)
     return _summed(trial, done)
