@@ -41,12 +41,14 @@ def measure(base: Base, settings: RewardSettings, pairs: int, subset: int, runs:
     world = make_world(base, "train", SEED, round(pairs * SPARE), 2, work)
     frozen = rated(world, recruit(PERSONAS[PERSONA], SEED, PEOPLE, SPREAD), {"pair": 1.0}, pairs, SEED)
     decided = [pair for pair in frozen.pairs if pair.outcome == 1.0]
-    some = random.Random(SEED).sample(decided, min(subset, len(decided)) // settings.lora_batch_size * 16)
+    batch = settings.lora_batch_size
+    drawn = random.Random(SEED).sample(decided, subset // batch * batch + batch)
+    some = drawn[batch:]
     ours_some: list[dict[str, Any]] = []
     stock_some: list[float] = []
     for turn in range(-1, runs):  # the first one warms up
         ours = ours_timed(base, Frozen("0" * 64, some, [], []), settings)
-        stock = stock_timed(base, some, decided, settings)
+        stock = stock_timed(base, drawn, settings)
         print(f"{len(some)} pairs: ours {ours['seconds']:.2f} s, an epoch of stock {stock:.2f} s", flush=True)
         if turn >= 0:
             ours_some.append(ours)
@@ -106,12 +108,11 @@ def ours_timed(base: Base, frozen: Frozen, settings: RewardSettings) -> dict[str
     }
 
 
-def stock_timed(base: Base, some: Sequence[Pair], more: Sequence[Pair], settings: RewardSettings) -> float:
-    """Seconds of an epoch of stock over these pairs, after a first step on others of the kind."""
+def stock_timed(base: Base, pairs: Sequence[Pair], settings: RewardSettings) -> float:
+    """Seconds of an epoch of stock over these pairs, without its first step, which warms up."""
     times = StepTimes()
     with tempfile.TemporaryDirectory() as folder:
-        first = [pair for pair in more if pair not in some][: settings.lora_batch_size]
-        trainer = stock_trainer(base, [*first, *some], settings, 1, Path(folder))
+        trainer = stock_trainer(base, pairs, settings, 1, Path(folder))
         trainer.add_callback(times)
         trainer.train()
     return times.ends[-1] - times.ends[0]
