@@ -147,8 +147,8 @@ def cross_validate(trial: Trial, work: Path) -> dict[str, Any]:
     file = work / f"pairs-{trial.base.id.replace('/', '-')}-{name}.json"
     done: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     code = {method: _code(method) for method in METHODS}
-    for fold in range(FOLDS):
-        for method, judge in METHODS.items():
+    for method, judge in METHODS.items():  # the quick ones first
+        for fold in range(FOLDS):
             if done.get(f"{method} {fold}", {}).get("code") == code[method]:
                 continue
             begun = time.perf_counter()
