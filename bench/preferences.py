@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=["pairs", "speed"])
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--model", default="starter")
+    parser.add_argument("--epochs", type=int, help="of stock and of the tuned trunk alike; as set by default")
     parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
     parser.add_argument("--pairs", type=int, default=10_000, help="of the part speed")
     parser.add_argument("--subset", type=int, default=512)
@@ -79,11 +81,15 @@ def main() -> None:
     facts = machine("torch", "transformers", "trl", "peft")
     print(f"{facts['machine']} {facts['versions']}", flush=True)
     base, settings = load_base(given.model), RewardSettings()
+    if given.epochs:
+        settings = replace(settings, lora_epochs=given.epochs)
     file = RESULTS / "preferences.json"
     results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     for part in given.part or ["pairs", "speed"]:
         if part == "pairs":
-            found = cross_validate(read_trial(base, settings, given.data), given.work)
+            found = cross_validate(read_trial(base, settings, given.data), given.work) | {
+                "epochs": settings.lora_epochs
+            }
             show_pairs(found)
         else:
             found = fit_times.measure(base, settings, given.pairs, given.subset, given.runs, given.work)
