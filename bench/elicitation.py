@@ -132,10 +132,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("runs/worlds"))
     given = parser.parse_args()
+    personas = given.persona or list(PERSONAS)
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [
-            pool.submit(one_seed, seed, given.persona or list(PERSONAS), given.work) for seed in range(given.seeds)
-        ]
+        waiting = [pool.submit(one_seed, seed, personas, given.work) for seed in range(given.seeds)]
         rows = [row for each in waiting for row in each.result()]
     found = summary(rows)
     for row in found["accuracy"]:

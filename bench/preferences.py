@@ -87,9 +87,8 @@ def main() -> None:
     results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     for part in given.part or ["pairs", "speed"]:
         if part == "pairs":
-            found = cross_validate(read_trial(base, settings, given.data), given.work) | {
-                "epochs": settings.lora_epochs
-            }
+            found = cross_validate(read_trial(base, settings, given.data), given.work)
+            found["epochs"] = settings.lora_epochs
             show_pairs(found)
         else:
             found = fit_times.measure(base, settings, given.pairs, given.subset, given.runs, given.work)

@@ -9,8 +9,8 @@ kinds       each kind of rating alone, and all mixed, at equal count.
 attacks     40 people of whom 20 % answer at random and 5 % push against the others, alike; with and without weighing.
 
 Every figure is a mean over seeds and personas, each seed with prompts, answers and people of its own. Prints tables and
-writes bench/results/reward_model.json. A run that was cut goes on with what lies in the folder of --work; empty it after a
-change of the code.
+writes bench/results/reward_model.json. A run that was cut goes on with what lies in the folder of --work; empty it
+after a change of the code.
 """
 
 from __future__ import annotations
