@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -202,13 +202,13 @@ def read_rules(given: object) -> tuple[Rule, ...]:
 
 def _read(given: object, where: str) -> Rule:
     if isinstance(given, tuple(KINDS.values())):
-        return given  # type: ignore[no-any-return]
+        return cast(Rule, given)
     if not isinstance(given, Mapping):
         raise Problem(f"The {where} is {given!r}, not a table.", hint='Give at least its kind: kind = "..."', status=2)
     if "kind" not in given:
         raise Problem(f"The {where} has no kind.", hint=f"Give one of {', '.join(KINDS)}.", status=2)
     kind = given["kind"]
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise Problem(f"Unknown kind {kind} in {where}.", hint=_nearest(str(kind), KINDS), status=2)
     known = [each.name for each in fields(KINDS[kind])]
     for key in given:
