@@ -49,17 +49,33 @@ _FUNCTION_WORDS = {
     "arabic": "في من على إلى هذا هذه ما أين متى كيف هل أنا أنت هو هي لا عن مع كان التي الذي أن",
     "persian": "در از به که این آن را با است برای من شما کجا چه چرا نیست هست می و یک",
 }
-_LANGUAGES_OF: dict[str, list[str]] = {}
+_LETTERS = {  # that only one of these languages has
+    "german": "ß",
+    "french": "œ",
+    "spanish": "ñ",
+    "portuguese": "ãõ",
+    "swedish": "å",
+    "polish": "ąęłńśźż",
+    "turkish": "ğış",
+    "vietnamese": "đơưạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹ",
+    "russian": "ыэъё",
+    "ukrainian": "іїєґ",
+    "persian": "پچژگ",
+}
+_OF_WORD: dict[str, set[str]] = {}
 for _language, _words in _FUNCTION_WORDS.items():
     for _word in _words.split():
-        _LANGUAGES_OF.setdefault(_word, []).append(_language)
+        _OF_WORD.setdefault(_word, set()).add(_language)
+_OF_LETTER = {letter: name for name, letters in _LETTERS.items() for letter in letters}
 
 _NOT_PROSE = regex.compile(
     r"""```.*?```|~~~.*?~~~|`[^`\n]+`|\$\$.*?\$\$     # fences, code in a line, formulas
-    |https?://\S+|www\.\S+|\S+@\S+                     # addresses
-    |^[^\n]*(?:[;{}]|\w\([^()\n]*\)[:;]?|\w\ *[-+*/]?=\ *[^\s=][^\n]*)[ \t]*$  # lines that are code""",
+    |https?://\S+|www\.\S+|\b[A-Za-z0-9._%+-]{1,64}@[\w.-]+  # addresses
+    |^[^\n]*(?:[])}"';];|[{}]|\w\((?!s\))[^\n]{0,80}\)[:;]?|\w\ *[-+*/]?=\ *[^\s=][^\n]*)[ \t]*$
+    |^[ \t]*(?:def|class|for|while|if|elif|else|try|except|with)\b[^\n]*:[ \t]*$  # with the line above: code""",
     regex.VERBOSE | regex.DOTALL | regex.MULTILINE,
 )
+_PART = regex.compile(r"[:\n]")
 _ANOTHER_ASKED = regex.compile(
     r"\b(?:translat|übersetz|tradu|vertal|översätt|tłumacz|перев[её]|перекла|çevir|terjemah)\w*"
     r"|\b(?:english|chinese|mandarin|cantonese|japanese|korean|german|french|spanish|portuguese|italian|dutch|swedish"
@@ -74,7 +90,15 @@ _ANOTHER_ASKED = regex.compile(
 
 def prose(text: str) -> list[str]:
     """The words of a text without code, formulas and addresses, which are in no language."""
-    return [word for word in words(_NOT_PROSE.sub(" ", unicodedata.normalize("NFKC", text))) if script(word)]
+    return _lettered(_plain(text))
+
+
+def _plain(text: str) -> str:
+    return _NOT_PROSE.sub(" ", unicodedata.normalize("NFKC", text))
+
+
+def _lettered(text: str) -> list[str]:
+    return [word for word in words(text) if script(word)]
 
 
 def asks_for_another(text: str) -> bool:
@@ -83,33 +107,42 @@ def asks_for_another(text: str) -> bool:
 
 
 def language(written: Sequence[str]) -> str | None:
-    """The language of some words by the function words among them; None where it is not clear."""
-    hits = Counter(name for word in written for name in _LANGUAGES_OF.get(word.casefold().replace("’", "'"), ()))
+    """The language of some words by function words and by letters of its own; None where it is not clear."""
+    distinct = {word.casefold().replace("’", "'") for word in written}
+    hits = Counter(name for word in distinct for name in _languages_of(word))
     ranking = hits.most_common(2)
     if not ranking or ranking[0][1] < CERTAIN or (len(ranking) > 1 and ranking[0][1] < 2 * ranking[1][1]):
         return None
     return ranking[0][0]
 
 
+def _languages_of(word: str) -> set[str]:
+    """The languages that a word speaks for: as a function word, or by a letter in it."""
+    named = _OF_WORD.get(word, set())
+    return named if word.isascii() else named | {_OF_LETTER[letter] for letter in word if letter in _OF_LETTER}
+
+
 def foreign_share(asked: str, answer: str) -> float:
     """Share of an answer's words that are not in the language in which somebody asked, 0 to 1.
 
     0 where the question has no word, names a language or asks for a translation, and where an answer holds one or two
-    foreign words, or none at all. 1 where both are clearly in two languages of one script.
+    foreign words, or none at all. 1 where both are clearly in two languages, be it of one script. What stands before
+    and after a colon or on two lines may be in two languages ("Summarise this: ..."), and the answer in either.
     """
     question, reply = prose(asked), prose(answer)
     if not question or not reply or asks_for_another(asked):
         return 0.0
+    parts = [part for piece in _PART.split(_plain(asked)) if len(part := _lettered(piece)) > 1] or [question]
+    spoken, answered = {language(part) for part in parts}, language(reply)
+    if answered and None not in spoken and answered not in spoken:
+        return 1.0
     counts = _writings(question)
-    most = max(counts.values())
-    expected = {name for name, count in counts.items() if count == most or 3 * count >= len(question)}
+    expected = {name for name, count in counts.items() if 3 * count >= len(question)}
+    expected |= {_writings(part).most_common(1)[0][0] for part in parts}
     if expected & {"han", "chinese", "japanese"}:
         expected |= {"han"} if "han" not in expected else {"chinese", "japanese"}
     foreign = sum(count for name, count in _writings(reply).items() if name not in expected)
-    if foreign <= FEW:
-        spoken, answered = language(question), language(reply)
-        return float(None not in (spoken, answered) and spoken != answered)
-    return foreign / len(reply)
+    return foreign / len(reply) if foreign > FEW else 0.0
 
 
 def _writings(written: Sequence[str]) -> Counter[str]:

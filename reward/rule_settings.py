@@ -208,7 +208,7 @@ def _read(given: object, where: str) -> Rule:
     if "kind" not in given:
         raise Problem(f"The {where} has no kind.", hint=f"Give one of {', '.join(KINDS)}.", status=2)
     kind = given["kind"]
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise Problem(f"Unknown kind {kind} in {where}.", hint=_nearest(str(kind), KINDS), status=2)
     known = [each.name for each in fields(KINDS[kind])]
     for key in given:

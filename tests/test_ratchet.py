@@ -118,6 +118,22 @@ def test_fit_report_score(run: Callable[..., Ran], pairs: Path) -> None:
     assert [row["answer"] for row in scores] == ["a", "b"]
 
 
+def test_a_score_shows_the_part_of_each_rule_that_stands_in_the_settings_now(
+    run: Callable[..., Ran], pairs: Path, tmp_path: Path
+) -> None:
+    run("import", pairs)
+    assert run("reward", "fit").status == 0  # without rules
+    (tmp_path / "ratchet.toml").write_text('[[reward.rules]]\nkind = "length"\nmaximum = 9\nweight = 2.0\n')
+    words = ("reward", "score", "--prompt", "Hi", "--answer", "a", "--answer", "a " * 40)
+    short, long = run(*words, "--json").json["scores"]
+    assert (short["rules"], long["rules"]) == ({"length": 0.0}, {"length": -2.0})
+    assert long["value"] == pytest.approx(long["heads"] - 2.0)
+    assert "length -2.00" in run(*words).out
+    (tmp_path / "ratchet.toml").write_text('[[reward.rules]]\nkind = ["length"]\n')
+    refused = run(*words, "--json")
+    assert (refused.status, refused.json["hint"][:12]) == (2, "Did you mean")
+
+
 def test_versions_of_a_new_store(run: Callable[..., Ran], pairs: Path) -> None:
     assert run("versions").status == 3
     run("import", pairs)
