@@ -23,7 +23,7 @@ from reward.folds import folds
 from reward.heads import Heads
 from reward.judges import Judge, judges
 from reward.likelihoods import Likelihoods
-from reward.rules import apply_rules
+from reward.rules import apply_rules, counts_tokens
 from reward.settings import RewardSettings
 from reward.trunk import FrozenTrunk, Trunk
 from reward.tuned import load_tuned
@@ -108,8 +108,15 @@ class RewardModel:
             "pessimistic": mean - self.settings.pessimism * deviation,
             "minimum": members.min(0).values,
         }[self.settings.combine].clamp(-self.settings.clip, self.settings.clip)
-        rules = apply_rules(self.settings.rules, prompts, answers, tokens.long().tolist())
+        rules = self.rule_figures(prompts, answers)
         return Scores(members, mean, deviation, heads, rules, heads + sum(rules.values()))
+
+    def rule_figures(self, prompts: Sequence[Sequence[Message]], answers: Sequence[str]) -> dict[str, Tensor]:
+        """What each rule takes away from N answers, by its name: [N]. Tokens are those of the whole text."""
+        lengths = None
+        if answers and counts_tokens(self.settings.rules):
+            lengths = [len(ids) for ids in self.base.tokenizer(list(answers), add_special_tokens=False)["input_ids"]]
+        return apply_rules(self.settings.rules, prompts, answers, lengths) if answers else {}
 
     def save(self, folder: Path) -> None:
         """Write `reward.safetensors` and `reward.json` into `folder`, which is made, and the trunk if it was tuned."""

@@ -15,7 +15,6 @@ from reward.calibration import Calibration, calibration_curve
 from reward.evidence import FIRST, Evidence, Ratings, evidence_from
 from reward.fit import MINIMUM, fit_heads
 from reward.model import RewardModel
-from reward.rules import apply_rules
 from store.frozen import Frozen
 
 NAN = float("nan")
@@ -128,7 +127,7 @@ def reward_report(
         head_agreement=_agreement(difference),
         people=dict(agreement or {}),
         raters=[asdict(each) for each in model.judges],
-        rules=_rules(model, held, tokens),
+        rules=_rules(model, held),
         regime=model.trunk.regime,
         train=len(train),
         holdout=len(held),
@@ -262,8 +261,8 @@ def _agreement(difference: Tensor) -> float:
     return float((same / (heads * (heads - 1))).mean())
 
 
-def _rules(model: RewardModel, held: Evidence, tokens: Tensor) -> dict[str, dict[str, float]]:
-    paid = apply_rules(model.settings.rules, held.prompts, held.texts, tokens.long().tolist())
+def _rules(model: RewardModel, held: Evidence) -> dict[str, dict[str, float]]:
+    paid = model.rule_figures(held.prompts, held.texts)
     return {
         name: {"mean": float(figures.mean()) if len(figures) else NAN, "share": float((figures != 0).float().mean())}
         for name, figures in paid.items()

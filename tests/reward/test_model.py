@@ -80,6 +80,16 @@ def test_rules_are_paid_beside_the_heads(model: RewardModel) -> None:
     torch.testing.assert_close(scores.value, scores.heads + scores.rules["length"])
 
 
+def test_rules_count_the_tokens_of_the_whole_answer(model: RewardModel) -> None:
+    text = f"{LONG} " * 20
+    tokens = len(model.base.tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert tokens > model.settings.context
+    for maximum, broken in ((tokens, False), (tokens - 1, True)):
+        rules = read_rules([{"kind": "length", "maximum": maximum, "falloff": 1, "weight": 1.0}])
+        ruled = replace(model, settings=replace(model.settings, rules=rules))
+        assert float(ruled.score([question(0)], [text]).rules["length"]) == (-1.0 if broken else 0.0)
+
+
 def test_rated_answers_lie_around_zero_with_a_deviation_of_one(model: RewardModel, frozen: Frozen) -> None:
     rated = evidence_from(frozen, "train")
     mean = model.score(rated.prompts, rated.texts).mean
