@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -40,13 +41,17 @@ def fit_calibration(difference: Tensor, weight: Tensor | None = None) -> Calibra
     """
     if len(difference) < MINIMUM:
         return Calibration()
-    temperature = torch.logspace(-1, 1.5, 126)[:, None, None]
-    lapse = torch.linspace(0, 0.6, 31)[:, None]
-    loss = -((1 - lapse) * torch.sigmoid(difference / temperature) + lapse / 2).clamp(min=1e-9).log()
-    if weight is not None:
-        loss = loss * weight
-    row, column = divmod(int(loss.mean(2).argmin()), len(lapse))
-    return Calibration(float(temperature[row]), float(lapse[column]))
+    lapse = torch.linspace(0, 0.6, 31)
+    counts = torch.ones_like(difference) if weight is None else weight
+
+    def losses(temperature: Tensor) -> Tensor:
+        chance = (1 - lapse[:, None]) * torch.sigmoid(difference / temperature) + lapse[:, None] / 2
+        return -chance.clamp(min=1e-9).log() @ counts
+
+    temperatures = torch.logspace(-1, 1.5, 126)
+    best = int(torch.stack([losses(each) for each in temperatures]).argmin())  # one at a time: verdicts may be many
+    row, column = divmod(best, len(lapse))
+    return Calibration(float(temperatures[row]), float(lapse[column]))
 
 
 def calibration_curve(chance: Tensor) -> tuple[float, list[dict[str, float]]]:
@@ -56,9 +61,11 @@ def calibration_curve(chance: Tensor) -> tuple[float, list[dict[str, float]]]:
         chance: [N] given to the answer that was preferred.
 
     Returns:
-        The error (Guo et al. 2017, equation 3), and by bin of the chance given to the answer thought better: its mean
-        chance, the share of verdicts that agreed, and their number.
+        The error (Guo et al. 2017, equation 3; NaN of no chances), and by bin of the chance given to the answer thought
+        better: its mean chance, the share of verdicts that agreed, and their number.
     """
+    if not len(chance):
+        return math.nan, []
     confident, right = torch.maximum(chance, 1 - chance), (chance > 0.5).float()
     number = torch.bucketize(confident, torch.linspace(0.5, 1.0, BINS + 1)[1:-1])
     curve, error = [], 0.0

@@ -200,12 +200,10 @@ def _best_spread(
     said = members.likelihoods.losses(rewards, evidence.ratings)
     contrary = members.likelihoods.contrary_losses(rewards, evidence.ratings)
     total = torch.zeros(FOLDS * count)
-    for kind, loss in contrary.items():
-        if people is not None:
+    for kind, loss in said.items():
+        if people is not None and kind in contrary:
             eta = people.eta[evidence.ratings[kind].person]
-            loss = -torch.logaddexp(eta.log() - said[kind], (1 - eta).log() - loss)
-        else:
-            loss = said[kind]
+            loss = -torch.logaddexp(eta.log() - loss, (1 - eta).log() - contrary[kind])
         total += (loss * repeated[1][kind]).sum(1)
     best = int(total.view(FOLDS, count).sum(0).argmin())
     return spreads[best], members.taken(torch.arange(FOLDS) * count + best)

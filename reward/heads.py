@@ -55,7 +55,7 @@ class Heads(nn.Module):
             (lengths, self.length_mean, self.length_scale),
         ):
             mean.copy_(values.mean(0))
-            scale.copy_(values.std(0).clamp(min=1e-3))
+            scale.copy_(values.std(0, correction=0).clamp(min=1e-3))
 
     def with_weights(self, quality: Tensor, length: Tensor) -> Heads:
         """Heads on the same scale with these weights: quality [K, D], length [K, 3]."""

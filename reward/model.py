@@ -177,7 +177,7 @@ def fit_reward(
         calibration=fitted.calibration,
         crossfit=fitted.crossfit,
         centre=float(rewards.mean()),
-        spread=float(rewards.std().clamp(min=1e-6)),
+        spread=float(rewards.std(correction=0).clamp(min=1e-6)),
         settings=settings,
         judges=judges(fitted.people, fitted.together, evidence),
         people=evidence.people,

@@ -90,16 +90,14 @@ def pulls_together(slopes: Mapping[str, Tensor], design: Tensor, evidence: Evide
         design: [A, R] what the answers look like.
         evidence: the ratings.
     """
-    parts, owners = [], []
+    parts, owners = [torch.zeros(0, design.shape[1])], [torch.zeros(0, dtype=torch.long)]  # tags alone pull nowhere
     for kind, slope in slopes.items():
         each = evidence.ratings[kind]
         look = design[each.first] - design[each.second] if kind in ("pair", "correction") else design[each.first]
         parts.append(slope[:, None] * look)
         owners.append(each.person)
-    people = len(evidence.people)
-    if not parts:
-        return torch.zeros(people, people)
     part, owner = torch.cat(parts), torch.cat(owners)
+    people = len(evidence.people)
     pull = torch.zeros(people, part.shape[1]).index_add_(0, owner, part)
     chance = torch.zeros(people, people)
     for one in range(people):

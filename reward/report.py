@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
@@ -81,12 +82,12 @@ class RewardReport:
         if self.crossfit["n"]:
             lines.append(
                 f"pairs of people left out in turn: {self.crossfit['accuracy']:.3f} right "
-                f"[{self.crossfit['low']:.3f}, {self.crossfit['high']:.3f}], n={self.crossfit['n']}"
+                f"[{self.crossfit['low']:.3f}, {self.crossfit['high']:.3f}], n={self.crossfit['n']}, "
+                f"calibration error {self.crossfit['ece']:.3f}"
             )
-        lines.append(
-            f"calibration error {self.crossfit['ece']:.3f}, length slope {self.length['slope']:+.2f}, heads agree on "
-            f"{self.head_agreement:.0%} of pairs; {self.train} ratings to train on, {self.holdout} held out"
-        )
+        known = {"length slope {:+.2f}": self.length["slope"], "heads agree on {:.0%} of pairs": self.head_agreement}
+        said = [text.format(figure) for text, figure in known.items() if math.isfinite(figure)]
+        lines.append(", ".join([*said, f"{self.train} ratings to train on", f"{self.holdout} held out"]))
         lines += [
             f"look at {each['person']}: {'; '.join(each['suspicions'])}" for each in self.raters if each["suspicions"]
         ]
@@ -245,7 +246,7 @@ def _length(model: RewardModel, features: Tensor, tokens: Tensor) -> dict[str, A
 def _slope(tokens: Tensor, reward: Tensor) -> float:
     """Least-squares slope of reward [A] against the decimal logarithm of the answer's tokens [A]."""
     if len(reward) < 2:
-        return 0.0
+        return NAN
     tenfold = tokens.clamp(min=1).log10()
     centred = tenfold - tenfold.mean()
     return float((centred * reward).sum() / (centred**2).sum().clamp(min=1e-12))
@@ -255,7 +256,7 @@ def _agreement(difference: Tensor) -> float:
     """Share of pairs [K, P] on which two different heads prefer the same answer."""
     heads, pairs = difference.shape
     if heads < 2 or not pairs:
-        return 1.0
+        return NAN
     votes = (difference > 0).float().sum(0)
     same = votes * (votes - 1) + (heads - votes) * (heads - votes - 1)
     return float((same / (heads * (heads - 1))).mean())

@@ -94,7 +94,7 @@ def test_rated_answers_lie_around_zero_with_a_deviation_of_one(model: RewardMode
     rated = evidence_from(frozen, "train")
     mean = model.score(rated.prompts, rated.texts).mean
     assert abs(float(mean.mean())) < 1e-3
-    assert float(mean.std()) == pytest.approx(1, abs=1e-3)
+    assert float(mean.std(correction=0)) == pytest.approx(1, abs=1e-3)
 
 
 def test_the_regime_is_chosen_by_name_or_by_the_data(tiny_base: Base) -> None:
