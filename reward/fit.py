@@ -34,6 +34,7 @@ SPREADS: tuple[float, ...] = (
     8.0,
 )
 LATER = (1.0, 2.0, 4.0)
+TELLING = 30  # pairs from which they alone choose the spread: of a person left out the threshold is not known
 WIDEST = 16.0  # where every verdict can be explained, the wider prior always explains it better
 ROUNDS = 2  # of believing some more and others less
 
@@ -200,7 +201,9 @@ def _best_spread(
     said = members.likelihoods.losses(rewards, evidence.ratings)
     contrary = members.likelihoods.contrary_losses(rewards, evidence.ratings)
     total = torch.zeros(FOLDS * count)
-    for kind, loss in said.items():
+    telling = ["pair"] if len(evidence.ratings["pair"]) >= TELLING else list(said)
+    for kind in telling:
+        loss = said[kind]
         if people is not None and kind in contrary:
             eta = people.eta[evidence.ratings[kind].person]
             loss = -torch.logaddexp(eta.log() - loss, (1 - eta).log() - contrary[kind])
