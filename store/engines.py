@@ -9,6 +9,7 @@ Those who only read wait for nobody, and see one state of the database from thei
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from typing import Any
@@ -125,6 +126,7 @@ def _postgresql(url: URL) -> Engine:
     engine = create_engine(
         url,
         connect_args={"fallback_application_name": NAME},
+        json_serializer=_plain_json,
         # Each statement of a writer must see what was committed before its turn came.
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
@@ -134,6 +136,14 @@ def _postgresql(url: URL) -> Engine:
     event.listen(engine, "connect", _prepare_postgresql)
     event.listen(engine, "begin", _begin_postgresql)
     return engine
+
+
+def _plain_json(value: Any) -> str:
+    """JSON without NaN and infinity, which PostgreSQL refuses: they become null."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(value), parse_constant=lambda _: None))
 
 
 def _prepare_postgresql(connection: Any, _record: Any) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import subprocess
 import sys
@@ -28,6 +29,18 @@ with update_lock(open_store(Path(sys.argv[1]), sys.argv[2] or None)):
 def start(store: Store) -> int:
     with store.session() as session:
         return start_update(session, algorithm="ppo", seed=2**40, settings={"rounds": 3}).id
+
+
+def test_a_figure_that_is_unknown_can_be_recorded(store: Store) -> None:
+    update = start(store)
+    with store.session() as session:
+        record_step(session, update, "reward", "done", {"accuracy": math.nan, "bins": [{"high": math.inf}], "n": 0})
+    with store.session(reading=True) as session:
+        found = unfinished(session)
+        assert found is not None
+        detail = found.steps[0]["detail"]
+    assert detail["n"] == 0
+    assert detail["accuracy"] is None or math.isnan(detail["accuracy"])
 
 
 def test_steps_keep_their_place_when_recorded_again(store: Store) -> None:
