@@ -17,7 +17,7 @@ _WHOLE_FENCE = regex.compile(r"\A\s*(?:```|~~~)[^\n`]*\n(.*)\n[ \t]*(?:```|~~~)\
 _MARKED = regex.compile(
     r"""^[ \t]*(?:\#{1,6}[ ]|[-*+][ ]|>[ ]|```|~~~|\|.*\|[ \t]*$)   # heading, item, quotation, fence, row of a table
     |(?<![\w*])\*{1,3}(?=[^\s*])[^*\n]*[^\s*]\*{1,3}(?![\w*])       # emphasis
-    |`[^`\n]+`|!?\[[^]\n]{1,200}\]\([^)\n]+\)                          # code, links, pictures""",
+    |`[^`\n]+`|!?\[[^\[\]\n]+\]\([^)\n]{1,400}\)                     # code, links, pictures""",
     regex.VERBOSE,
 )
 

@@ -18,7 +18,7 @@ from lm.prompts import Message
 from problems import Problem
 from reward.calibration import Calibration
 from reward.evidence import Evidence, evidence_from
-from reward.fit import Crossfit, Fitted, fit_heads
+from reward.fit import MINIMUM, Crossfit, Fitted, fit_heads
 from reward.folds import folds
 from reward.heads import Heads
 from reward.judges import Judge, judges
@@ -201,13 +201,19 @@ def _on_tuned_trunk(
     fit on the frozen trunk, which has seen everybody.
     """
     learned, asked = folds(evidence, torch.Generator().manual_seed(settings.seed))
+    rest = evidence.taken({kind: mask[0].bool() for kind, mask in asked.items()})
+    if len(rest) < MINIMUM:
+        raise Problem(
+            f"{len(evidence)} ratings leave {len(rest)} for the heads of a tuned trunk, which need {MINIMUM}.",
+            hint='Collect more ratings, or set reward.regime to "heads".',
+            status=3,
+        )
     weights = {kind: first.people.weights[kind] * learned[kind][0] for kind in learned}
     with TemporaryDirectory() as folder:
         trunk = tune_trunk(
             base, evidence, weights, settings, work or Path(folder), lambda done, of: tell("tuning the trunk", done, of)
         )
     features, tokens = trunk.features(evidence.prompts, evidence.texts)
-    rest = evidence.taken({kind: mask[0].bool() for kind, mask in asked.items()})
     fitted = fit_heads(features, tokens, rest, settings, centre=trunk.score_weight)
     return trunk, replace(fitted, people=first.people, together=first.together), features, tokens
 

@@ -14,6 +14,9 @@ from problems import Problem
 
 LIMIT = 0.25  # seconds of the processor that one search may take; a usual one takes microseconds
 LONGEST = 2000  # characters of an expression
+MOST = 1000  # in a counted repetition, {3} or {1,80}; each may be compiled as so many copies
+
+_COUNT = regex.compile(r"(?<!\\)\{\s*(\d*)\s*,?\s*(\d*)\s*\}")
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +33,11 @@ def check_pattern(pattern: str, what: str) -> None:
     """
     if len(pattern) > LONGEST:
         raise Problem(f"{what} has {len(pattern)} characters.", hint=f"Give at most {LONGEST}.", status=2)
+    if any(len(count) > 4 or int(count or 0) > MOST for pair in _COUNT.findall(pattern) for count in pair):
+        raise Problem(f"{what} counts too far: {pattern!r}.", hint=f"Repeat at most {MOST} times.", status=2)
     try:
         compiled = regex.compile(pattern)
-    except regex.error as error:
+    except (regex.error, RecursionError) as error:
         raise Problem(
             f"{what} is no regular expression: {pattern!r}: {error}.", hint="Mend it, or escape it with \\.", status=2
         ) from error

@@ -20,6 +20,8 @@ from problems import Problem
 from reward.patterns import check_pattern
 from reward.words import spellings
 
+HEAVIEST = 100.0  # weight of a rule; what was learned lies within `reward.clip`, 5 by default
+
 
 @dataclass(frozen=True, kw_only=True)
 class _AnyRule:
@@ -35,8 +37,8 @@ class _AnyRule:
             object.__setattr__(self, "name", self.kind)
         if not re.fullmatch(r"[\w.-]+", self.name):
             self._refuse("name", "letters, digits, _, - and .")
-        if not (math.isfinite(self.weight) and self.weight > 0):
-            self._refuse("weight", "a number above 0; a rule only takes away")
+        if not (math.isfinite(self.weight) and 0 < self.weight <= HEAVIEST):
+            self._refuse("weight", f"a number above 0, at most {HEAVIEST:.0f}; a rule only takes away")
         check_pattern(self.when, f"The rule {self.name}'s when")
 
     def _refuse(self, key: str, allowed: str) -> None:
@@ -72,7 +74,7 @@ class LanguageRule(_AnyRule):
     """An answer is in the language of the last user turn."""
 
     kind: Literal["language"] = "language"
-    tolerance: float = 0.25  # share of an answer's words that may be in another script
+    tolerance: float = 0.25  # share of an answer's words that may be in another language
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -186,7 +188,7 @@ def read_rules(given: object) -> tuple[Rule, ...]:
             given = json.loads(given)
         except ValueError as error:
             raise Problem(
-                f"reward.rules in the environment is not JSON: {error}.",
+                f"reward.rules is text that is not JSON: {error}.",
                 hint='Write RATCHET_REWARD_RULES=\'[{"kind": "length", "maximum": 80}]\'.',
                 status=2,
             ) from error

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lm.prompts import Message
 from reward.formats import missed
-from reward.languages import foreign_share
+from reward.languages import asks_for_another, foreign_share
 from reward.patterns import finds
 from reward.rule_settings import (
     BannedRule,
@@ -23,6 +23,8 @@ from reward.rule_settings import (
     SafetyRule,
 )
 from reward.words import is_ideograph, spellings, words
+
+ENDLESS = 25  # letters of a text's mean word from which on they are no words
 
 
 def apply_rules(
@@ -43,15 +45,16 @@ def apply_rules(
         By the rule's name a float32 [N] in [-weight, 0]: 0 where an answer keeps the rule or the rule does not act,
         -weight where an answer breaks it in full.
     """
-    asked = [last_user_turn(messages) for messages in prompts]
     tokens = [0] * len(answers) if lengths is None and not counts_tokens(rules) else lengths
     if tokens is None:
         raise ValueError("a rule counts tokens, and no lengths are given")
     return {
         rule.name: torch.tensor(
             [
-                0.0 - rule.weight * violation(rule, question, answer, length) if acts(rule, question) else 0.0
-                for question, answer, length in zip(asked, answers, tokens, strict=True)
+                0.0 - rule.weight * violation(rule, last_user_turn(messages), answer, length)
+                if acts(rule, messages)
+                else 0.0
+                for messages, answer, length in zip(prompts, answers, tokens, strict=True)
             ]
         )
         for rule in rules
@@ -68,9 +71,17 @@ def last_user_turn(messages: Sequence[Message]) -> str:
     return next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
 
 
-def acts(rule: Rule, question: str) -> bool:
-    """Whether a rule speaks of answers to this question."""
-    return not rule.when or bool(finds(rule.when, question))
+def acts(rule: Rule, messages: Sequence[Message]) -> bool:
+    """Whether a rule speaks of answers to this conversation.
+
+    The language rule does not where a language or a translation was asked for, in the system's turn or in any of the
+    user's: "And this one: ..." goes on with what was asked for before.
+    """
+    if isinstance(rule, LanguageRule) and any(
+        asks_for_another(message["content"]) for message in messages if message["role"] != "assistant"
+    ):
+        return False
+    return not rule.when or bool(finds(rule.when, last_user_turn(messages)))
 
 
 def violation(rule: Rule, question: str, answer: str, tokens: int) -> float:
@@ -111,7 +122,8 @@ def above(share: float, tolerance: float) -> float:
 def repeated_share(text: str, n: int) -> float:
     """Share of a text's n-grams of words that stood in it before; 2n characters where most words are one.
 
-    A text with more marks than words, a row of dots for instance, is read mark by mark.
+    A text with more marks than letters, a row of dots for instance, is read mark by mark; one of endless words
+    ("hahaha..."), letter by letter, 2n at a time.
 
     Source: Welleck et al. 2020, arXiv 1908.04319, section 6.1 (seq-rep-n).
     """
@@ -119,6 +131,8 @@ def repeated_share(text: str, n: int) -> float:
     marks = [c for c in text if not (c.isalnum() or c.isspace())]
     if len(marks) > sum(map(len, units)):
         units = marks
+    elif sum(map(len, units)) > ENDLESS * len(units):
+        units, n = list("".join(units)), 2 * n
     elif 2 * sum(map(is_ideograph, units)) > len(units):
         n = 2 * n
     grams = list(zip(*(units[i:] for i in range(n)), strict=False))

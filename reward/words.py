@@ -16,7 +16,8 @@ _WORD = regex.compile(
 _SPELLING = regex.compile(
     rf"[{IDEOGRAPHS}{RUN_ON}\p{{Hangul}}]|[[\p{{L}}\p{{M}}\p{{N}}]--[{IDEOGRAPHS}{RUN_ON}\p{{Hangul}}]]+", regex.V1
 )
-_UNSEEN = regex.compile(r"\p{Cf}+")  # zero-width characters and soft hyphens
+_UNSEEN = regex.compile(r"[\p{Cf}\p{DI}]+")  # zero-width characters, soft hyphens, fillers, variation selectors
+_OVERLAID = regex.compile(r"[\p{M}&&\p{Script=Inherited}]+", regex.V1)  # strokes and dots that no letter is made with
 
 
 def words(text: str) -> list[str]:
@@ -39,9 +40,9 @@ def script(word: str) -> str:
     for character in word:
         if character.isalpha():
             first = unicodedata.name(character, "").partition(" ")[0]
-            if first == "CJK":
+            if first in ("CJK", "IDEOGRAPHIC"):
                 return "han"
-            if first.startswith(("HIRAGANA", "KATAKANA")):
+            if first.startswith(("HIRAGANA", "KATAKANA", "HALFWIDTH")):
                 return "kana"
             return first.lower()
     return ""
@@ -49,7 +50,8 @@ def script(word: str) -> str:
 
 def spellings(text: str) -> list[str]:
     """Words as they are compared with a list: in one case, in one form of each character (Unicode's NFKC), without
-    what cannot be seen. In scripts without spaces, and in Korean, whose words grow endings, each character is one.
+    what cannot be seen and without strokes laid over letters. In scripts without spaces, and in Korean, whose words
+    grow endings, each character is one.
     """
     plain = unicodedata.normalize("NFKC", _UNSEEN.sub("", text)).casefold()
-    return _SPELLING.findall(unicodedata.normalize("NFKC", plain))
+    return _SPELLING.findall(_OVERLAID.sub("", _UNSEEN.sub("", unicodedata.normalize("NFKC", plain))))

@@ -1,89 +1,151 @@
-"""In which language a text is, and when nobody may be blamed."""
+"""Whether an answer is in the language of its question: blamed where it is certain, and nobody else."""
 
 from __future__ import annotations
 
-import itertools
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from reward.languages import foreign_share, language, prose
+from reward.languages import asks_for_another, foreign_share, language, prose
 
-TOLERANCE = 0.25
-PARCEL = {  # a question and its answer
-    "english": (
-        "Where is my parcel and when will it arrive?",
-        "The parcel is in Leeds and will be with you on Friday.",
-    ),
-    "german": ("Wo ist mein Paket und wann kommt es an?", "Das Paket hat das Lager verlassen und ist am Freitag da."),
-    "french": ("Où est mon colis et quand est-ce qu'il arrive ?", "Le colis est parti et sera chez vous jeudi."),
-    "spanish": ("¿Dónde está mi paquete y cuándo llega?", "El paquete salió del almacén y llega el jueves."),
-    "portuguese": ("Onde está meu pacote e quando ele chega?", "O pacote saiu do armazém e não chega na quinta-feira."),
-    "italian": ("Dov'è il mio pacco e quando arriva?", "Il pacco è partito dal magazzino e non arriva oggi."),
-    "dutch": ("Waar is mijn pakket en wanneer komt het aan?", "Het pakket is uit het magazijn vertrokken."),
-    "swedish": ("Var är mitt paket och när kommer det?", "Paketet lämnade lagret och är hos dig på torsdag."),
-    "polish": ("Gdzie jest moja paczka i kiedy dotrze?", "Paczka opuściła magazyn i będzie u ciebie w czwartek."),
-    "turkish": ("Paketim nerede ve ne zaman gelecek?", "Paket depodan çıktı ve perşembe günü sizde olacak."),
-    "indonesian": ("Di mana paket saya dan kapan tiba?", "Paket itu sudah keluar dari gudang dan akan tiba Kamis."),
-    "vietnamese": ("Gói hàng của tôi ở đâu và khi nào đến?", "Gói hàng đã rời kho và sẽ đến vào thứ Năm."),
-    "russian": ("Где моя посылка и когда она придёт?", "Посылка ушла со склада, вы получите её в четверг."),
-    "ukrainian": ("Де моя посилка і коли вона прийде?", "Посилка вийшла зі складу і буде у вас у четвер."),
-    "arabic": ("أين طردي ومتى يصل إلى هنا؟", "الطرد في الطريق وسيصل إلى باب البيت يوم الخميس."),
-    "persian": ("بسته من کجا است و چه زمانی می رسد؟", "بسته از انبار خارج شده است و به شما می رسد."),
-    "chinese": ("我的包裹在哪里，什么时候到？", "您的包裹星期一离开了仓库，星期四到达。"),
-    "japanese": ("私の荷物はどこですか。いつ届きますか。", "荷物は月曜日に倉庫を出て、木曜日に届きます。"),
-    "korean": ("제 소포는 어디에 있고 언제 도착하나요?", "소포는 월요일에 창고를 떠나 목요일에 도착합니다."),
-    "greek": ("Πού είναι το δέμα μου και πότε έρχεται;", "Το δέμα έφυγε από την αποθήκη τη Δευτέρα."),
-    "hebrew": ("איפה החבילה שלי ומתי היא מגיעה?", "החבילה יצאה מהמחסן ביום שני ותגיע ביום חמישי."),
-    "hindi": ("मेरा पार्सल कहाँ है और कब आएगा?", "पार्सल सोमवार को गोदाम से निकला और गुरुवार को आएगा।"),
-    "thai": ("พัสดุของฉันอยู่ที่ไหน", "พัสดุออกจากคลังเมื่อวันจันทร์และจะถึงวันพฤหัสบดี"),
-}
-
-
-@pytest.mark.parametrize("name", PARCEL)
-def test_an_answer_in_the_language_of_the_question_keeps_the_rule(name: str) -> None:
-    question, answer = PARCEL[name]
-    assert foreign_share(question, answer) == 0
-    assert language(prose(answer)) in (name, None)
-
-
-def test_an_answer_in_any_other_language_breaks_it() -> None:
-    missed = [
-        (asked, answered)
-        for asked, answered in itertools.permutations(PARCEL, 2)
-        if foreign_share(PARCEL[asked][0], PARCEL[answered][1]) <= TOLERANCE
-    ]
-    assert not missed
+ENGLISH = "It left the warehouse on Monday and arrives on Thursday, so you will have it soon."
+GERMAN = "Es ist noch auf dem Weg und wird am Montag bei Ihnen sein, bitte haben Sie Geduld."
+SPANISH = "La estación está en el centro y los trenes son para ir a la ciudad con un billete."
+CHINESE = "它在周一离开了仓库，星期四会送到你的家。"
+JAPANESE = "荷物は月曜日に倉庫を出ました。木曜日に届きます。"
+RUSSIAN = "Она вышла со склада в понедельник и будет у вас в четверг."
 
 
 @pytest.mark.parametrize(
-    ("asked", "answer"),
+    ("question", "answer"),
     [
-        ("怎么用 Python 读取 CSV 文件？", "您可以用 pandas 库的 read_csv 函数读取 CSV 文件。"),
-        ("哪种编程语言最好？", "Python"),
-        ("Who built the tower?", "Дмитрий Иванов"),
-        ("如何打印？", "这样：\n```python\nfor line in open('file'):\n    print(line)\n```"),
-        ("如何打印？", "这样：\nfor line in lines:\n    print(line.strip(), end='')"),
-        ("公式是什么？", "公式是 $$E_{kinetic} = mass velocity squared half$$"),
-        ("网站？", "请访问 https://example.org/help/where-is-my-parcel/status 或写信给 help.desk@example.org"),
-        ("12 + 8?", "二十等于十二加八，这是一个简单的加法。"),
-        ("How do you say good morning in German?", "Man sagt: Guten Morgen, das ist auch für die Kinder."),
-        ("请翻译：您的包裹星期四到达。", "Your parcel arrives on Thursday, please wait."),
-        ("Summarise in one sentence: El paquete salió del almacén y no llega el jueves.", "The parcel is late."),
-        ("Summarise this:\n您的包裹星期一离开了仓库，星期四到达，请您耐心等待。", "The parcel is on its way to you."),
-        ("東京?", "東京都庁所在地"),
+        ("Where is my parcel?", CHINESE),
+        ("Where is my parcel?", "太阳很暖和"),
+        ("Where is my parcel?", RUSSIAN),
+        ("Where is my parcel?", GERMAN),
+        ("Wo ist mein Paket?", ENGLISH),
+        ("Où est la gare et comment aller dans la ville ?", SPANISH),
+        ("我的包裹在哪里？", ENGLISH),
+        ("我的包裹在哪里？", JAPANESE),
+        ("荷物はどこですか。", CHINESE),
+        ("Где мой iPhone?", ENGLISH),
     ],
 )
-def test_names_code_quotations_and_translations_are_no_offence(asked: str, answer: str) -> None:
-    assert foreign_share(asked, answer) <= TOLERANCE
+def test_another_language_is_foreign_in_full(question: str, answer: str) -> None:
+    assert foreign_share(question, answer) == 1
 
 
-def test_a_mixed_answer_is_foreign_by_its_share() -> None:
-    assert 0.3 < foreign_share("我的包裹在哪里？", "您的包裹星期一离开 and then it came back to our warehouse") < 0.7
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Where is my parcel?", ENGLISH),
+        ("Wo ist mein Paket?", GERMAN),
+        ("我的包裹在哪里？", CHINESE),
+        ("荷物はどこですか。", JAPANESE),
+        ("荷物はどこですか。", "東京都、大阪府、北海道、京都府、奈良県"),
+        ("Где мой iPhone?", RUSSIAN),
+    ],
+)
+def test_the_same_language_is_not(question: str, answer: str) -> None:
+    assert foreign_share(question, answer) == 0
 
 
-@pytest.mark.parametrize("hostile", ["汉" * 4000, "a" * 4000, "a(" * 2000, "*a" * 2000, "`" * 4000, "@" * 4000])
-def test_no_answer_takes_long_to_look_at(hostile: str) -> None:
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("我的包裹在哪里？", "42"),
+        ("写一个循环", "```python\nfor word in words: print(word)\n```"),
+        ("写一个循环", "import os\nfor i in range(10):\n    print(i)"),
+        ("距离是多少？", "384400 km"),
+        ("推荐三部电影", "Titanic, The Matrix, Inception"),
+        ("Who wrote it?", "It is 村上春樹."),
+        ("Who wrote it?", "“La vida es sueño”: Calderón de la Barca"),
+        ("Who wrote it?", "《红楼梦》和《西游记》"),
+        ("Wo steht es?", "https://example.com/the/page/of/this/and/that"),
+        ("Was will er?", "Er will, dass du ihm das Buch gibst, und das ist auch nicht zu viel verlangt."),
+        ("Hvor er min pakke?", "Den er på vej og kommer i morgen, men det kan også blive en dag senere for dig."),
+        ("What is in order 2730?", "Order 2730 contains a pink violin. Feel free to ask again, anyone!"),
+        ("Can you spell animal?", "Hey, easy one! Word: animal. Letters: a-n-i-m-a-l, anything else?"),
+        ("42?", CHINESE),
+        ("", CHINESE),
+        ("Where is it?", ""),
+    ],
+)
+def test_code_numbers_names_and_short_answers_are_in_no_language(question: str, answer: str) -> None:
+    assert foreign_share(question, answer) == 0
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Summarise: 王小明昨天在北京的图书馆里丢了一把雨伞，他非常难过。", ENGLISH),
+        ("Summarise: 王小明昨天在北京的图书馆里丢了一把雨伞，他非常难过。", CHINESE),
+        ("请总结: He lost an umbrella in the library in Beijing and was very sad.", CHINESE),
+        ("Summarise: Das ist ein Text, der von einem Mann und einer Frau ist.", ENGLISH),
+        ("What does 春眠不觉晓，处处闻啼鸟 mean to you?", ENGLISH),
+    ],
+)
+def test_a_question_in_two_languages_may_be_answered_in_both(question: str, answer: str) -> None:
+    assert foreign_share(question, answer) == 0
+
+
+def test_a_mixed_answer_is_foreign_in_part() -> None:
+    assert 0.3 < foreign_share("Where is my parcel?", f"The parcel left on monday. {CHINESE[:10]}") < 0.7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Translate to Chinese: the sun is warm",
+        "In English please: 太阳",
+        "翻译成英文：太阳",
+        "太阳用英文怎么说？",
+        "Wie heißt das auf Englisch?",
+        "Переведи: the sun",
+        "日本語で書いてください",
+        "How do you say this in Czech?",
+    ],
+)
+def test_a_language_or_a_translation_that_is_asked_for_is_noticed(text: str) -> None:
+    assert asks_for_another(text)
+
+
+def test_a_usual_question_asks_for_no_other_language() -> None:
+    assert not any(map(asks_for_another, ["Where is my parcel?", "我的包裹在哪里？", "Wo ist es?", ENGLISH, CHINESE]))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (ENGLISH, "english"),
+        (GERMAN, "german"),
+        (SPANISH, "spanish"),
+        (RUSSIAN, "russian"),
+        ("Ne var ne yok, bu akşam için bir planın var mı?", "turkish"),
+        ("Monday", None),
+        ("the the the", None),
+    ],
+)
+def test_a_language_is_known_by_its_commonest_words(text: str, expected: str | None) -> None:
+    assert language(prose(text)) == expected
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.text(), st.text())
+def test_any_two_texts_have_a_share(question: str, answer: str) -> None:
+    assert 0 <= foreign_share(question, answer) <= 1
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.sampled_from(["abcdEF 12.", "абвгДЕ -", "这的是東京のですカ。", "가나다라 ", "αβγΔ "]).flatmap(st.text))
+def test_what_was_asked_is_never_foreign_to_itself(text: str) -> None:
+    assert foreign_share(text, text) == 0
+
+
+@pytest.mark.parametrize("piece", ["太", "a(", "a = ", '"', "x@", "`", "a.", "www.", "$$ ", "~~~", "; "])
+def test_no_text_takes_longer_than_its_length_allows(piece: str) -> None:
     begun = time.process_time()
-    foreign_share("Where is it?", hostile)
-    assert time.process_time() - begun < 1
+    prose(piece * (20_000 // len(piece)))
+    assert time.process_time() - begun < 1  # a square of the length would take several

@@ -120,6 +120,13 @@ def test_a_tuned_trunk_serves_like_a_frozen_one(tiny_base: Base, frozen: Frozen,
     assert len(tuned.judges) == 2  # whom to believe comes from the fit that saw everybody
 
 
+def test_a_tuned_trunk_wants_ratings_left_for_its_heads(tiny_base: Base, frozen: Frozen) -> None:
+    few = Frozen("", [pair for pair in frozen.pairs if pair.split == "train"][:16], [], [])
+    with pytest.raises(Problem, match="16 ratings leave") as caught:
+        fit_reward(tiny_base, few, replace(SETTINGS, regime="lora"))
+    assert caught.value.status == 3
+
+
 def test_it_comes_back_from_its_folder_as_it_was(model: RewardModel, tiny_base: Base, tmp_path: Path) -> None:
     model.save(tmp_path)
     again = load_reward(tmp_path, tiny_base)

@@ -1,92 +1,128 @@
-"""Rules as a file, the environment or a kept model gives them."""
+"""Rules as they are written: read from tables and JSON, kept and read again, and refused with the way out."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
+import tomllib
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from problems import Problem
-from reward.rule_settings import KINDS, LengthRule, SafetyRule, read_rules
+from reward.rule_settings import KINDS, LanguageRule, LengthRule, Rule, SafetyRule, read_rules
 from reward.settings import RewardSettings
 from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSettings
 from rl.update import Knobs
 from settings import load_settings
 
-TABLES: list[dict[str, Any]] = [
-    {"kind": "length", "minimum": 5, "maximum": 80},
-    {"kind": "banned", "pattern": "(?i)as an ai", "name": "no-ai", "weight": 1.0},
-    {"kind": "safety", "words": ["rat poison"], "when": "clean"},
-]
+PAGE = Path(__file__).parents[2] / "docs/rules.md"
 
 
-def test_the_page_on_rules_shows_a_file_that_loads(tmp_path: Path) -> None:
-    page = (Path(__file__).parent.parent.parent / "docs/rules.md").read_text(encoding="utf-8")
-    (tmp_path / "ratchet.toml").write_text(page.split("```toml\n")[1].split("```")[0], encoding="utf-8")
-    (tmp_path / "words.txt").write_text("rat poison # not at home\n", encoding="utf-8")
-    found = load_settings(tmp_path, {"RATCHET_HOME": "x"}, {}).reward.rules
-    assert {rule.kind for rule in found} == set(KINDS)
-    for kind in KINDS:
-        assert f"| `{kind}` |" in page
+def example() -> str:
+    """The page's ratchet.toml."""
+    return PAGE.read_text("utf-8").split("```toml\n")[1].split("```")[0]
 
 
-def test_the_environment_gives_them_as_json(tmp_path: Path) -> None:
-    given = {"RATCHET_REWARD_RULES": '[{"kind": "length", "maximum": 80}]'}
-    assert load_settings(tmp_path, given, {}).reward.rules == (LengthRule(maximum=80),)
-    with pytest.raises(Problem, match="not JSON"):
-        load_settings(tmp_path, {"RATCHET_REWARD_RULES": "length=80"}, {})
+@pytest.fixture
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Rule, ...]:
+    """The rules of the page's example, as the whole program reads them."""
+    monkeypatch.chdir(tmp_path)
+    Path("ratchet.toml").write_text(example(), "utf-8")
+    Path("words.txt").write_text("# ours\nbomb\nkill yourself  # a phrase\n\nbomb\n", "utf-8-sig")
+    return load_settings(tmp_path, {}).reward.rules
 
 
-def test_they_come_back_from_a_kept_model_and_from_an_update_that_goes_on() -> None:
-    settings = RewardSettings(rules=read_rules(TABLES))
-    assert RewardSettings(**asdict(settings)) == settings
-    knobs = Knobs(settings, PPOSettings(), AnchorSettings(), GateSettings(), UpdateSettings())
-    assert Knobs.from_json(asdict(knobs)) == knobs
+def test_the_pages_example_has_each_kind(rules: tuple[Rule, ...]) -> None:
+    assert {rule.kind for rule in rules} == set(KINDS)
+    (safety,) = [rule for rule in rules if isinstance(rule, SafetyRule)]
+    assert {"bomb", "kill yourself"} <= set(safety.words)
+    assert len(set(safety.words)) == len(safety.words)
+    assert safety.file == ""
+
+
+def test_the_page_names_each_kind_and_each_knob() -> None:
+    rows = [line.split("|")[1:-1] for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| `")]
+    named: dict[str, set[str]] = {}
+    for kind, knob, *_ in rows:
+        named.setdefault(kind.strip(" `"), set()).add(knob.strip(" `"))
+    common = named.pop("any")
+    assert common == {"kind", "name", "weight", "when"}
+    assert named == {kind: {each.name for each in fields(rule)} - common for kind, rule in KINDS.items()}
+
+
+def test_kept_rules_come_back_as_they_were(rules: tuple[Rule, ...]) -> None:
+    Path("words.txt").unlink()
+    kept = RewardSettings(rules=rules)
+    again = RewardSettings(**json.loads(json.dumps(asdict(kept))))
+    assert again == kept
+    knobs = Knobs(kept, PPOSettings(), AnchorSettings(), GateSettings(), UpdateSettings())
+    assert Knobs.from_json(json.loads(json.dumps(asdict(knobs)))) == knobs
+
+
+def test_the_environment_holds_them_as_json(tmp_path: Path) -> None:
+    given = '[{"kind": "length", "maximum": 80, "weight": 0.25}, {"kind": "language"}]'
+    rules = load_settings(tmp_path, {"RATCHET_REWARD_RULES": given}).reward.rules
+    assert rules == (LengthRule(maximum=80, weight=0.25), LanguageRule())
+    (tmp_path / "ratchet.toml").write_text('[[reward.rules]]\nkind = "repetition"\n')
+    assert load_settings(tmp_path, {"RATCHET_REWARD_RULES": given}).reward.rules == rules
+    assert load_settings(tmp_path, {"RATCHET_REWARD_RULES": "[]"}).reward.rules == ()
+    with pytest.raises(Problem, match="not JSON") as caught:
+        load_settings(tmp_path, {"RATCHET_REWARD_RULES": "[{kind: length}]"})
+    assert "RATCHET_REWARD_RULES=" in caught.value.hint
+
+
+def test_a_name_is_the_kind_unless_it_is_given() -> None:
+    assert [rule.name for rule in read_rules([{"kind": "language"}, {"kind": "language", "name": "x"}])] == [
+        "language",
+        "x",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("table", "said", "hint"),
+    ("table", "message", "hint"),
     [
-        ({"kind": "lenght"}, "Unknown kind lenght", "Did you mean length?"),
-        ({"kind": "length", "maximun": 5}, "Unknown key maximun", "Did you mean maximum?"),
-        ({"maximum": 5}, "has no kind", "length"),
-        ({"kind": "length"}, "has no bound", "minimum"),
-        ({"kind": "length", "minimum": 9, "maximum": 5}, "maximum is 5", "minimum"),
-        ({"kind": "length", "maximum": "long"}, "maximum is 'long'", "ratchet.toml"),
-        ({"kind": "banned", "pattern": "(a"}, "no regular expression", "Mend"),
-        ({"kind": "banned", "pattern": "(a|aa)+$"}, "can take forever", "repeated"),
-        ({"kind": "banned"}, "pattern is ''", "regular expression"),
-        ({"kind": "format"}, "format is None", "json"),
-        ({"kind": "safety"}, "lists no word", "file"),
-        ({"kind": "safety", "words": ["!!"]}, "lists '!!'", "letters"),
-        ({"kind": "language", "weight": 0.0}, "weight is 0.0", "above 0"),
-        ({"kind": "language", "weight": float("nan")}, "weight is nan", "above 0"),
-        ({"kind": "language", "name": "a b"}, "name is 'a b'", "letters"),
-        ("length", "not a table", "kind"),
+        ('kind = "lenght"', "Unknown kind lenght in rule 1", "Did you mean length?"),
+        ('kind = ["length"]', "Unknown kind", "Did you mean"),
+        ("weight = 1", "rule 1 of reward.rules has no kind", "length, language"),
+        ('kind = "length"\nmaximun = 3', r"Unknown key maximun .*\(length\)", "Did you mean maximum?"),
+        ('kind = "length"', "has no bound", "maximum"),
+        ('kind = "length"\nmaximum = "x"', "maximum is 'x'", "ratchet.toml"),
+        ('kind = "length"\nmaximum = 2.5', "maximum is 2.5", "ratchet.toml"),
+        ('kind = "length"\nminimum = 9\nmaximum = 3', "maximum is 3", "from the minimum up"),
+        ('kind = "length"\nmaximum = 3\nfalloff = -1', "falloff is -1", "from 0 up"),
+        ('kind = "length"\nmaximum = 3\nunit = "lines"', "unit is 'lines'", "ratchet.toml"),
+        ('kind = "language"\ntolerance = 1', "tolerance is 1", "below 1"),
+        ('kind = "language"\nweight = 0', "weight is 0", "above 0"),
+        ('kind = "language"\nweight = -1', "weight is -1", "only takes away"),
+        ('kind = "language"\nweight = inf', "weight is inf", "above 0"),
+        ('kind = "language"\nweight = nan', "weight is nan", "above 0"),
+        ('kind = "language"\nweight = 1e300', r"weight is 1e\+300", "at most 100"),
+        ('kind = "language"\nname = "my rule"', "name is 'my rule'", "letters"),
+        ('kind = "language"\nwhen = "("', "language's when is no regular expression.*position 1", "Mend it"),
+        ('kind = "banned"\npattern = "(a"', "banned's pattern is no regular expression", "Mend it"),
+        ('kind = "banned"\npattern = "(a|aa)+$"', "can take forever", "repeated part"),
+        ('kind = "banned"', "pattern is ''", "regular expression"),
+        ('kind = "required"\npattern = "a"\nmatches = 0', "matches is 0", "from 1 up"),
+        ('kind = "format"', "format is None", "json, list"),
+        ('kind = "format"\nformat = "xml"', "format is 'xml'", "ratchet.toml"),
+        ('kind = "safety"', "lists no word", "words or a file"),
+        ('kind = "safety"\nwords = ["..."]', "lists '...'", "letters or digits"),
+        ('kind = "safety"\nfile = "nowhere.txt"', "cannot read nowhere.txt", "UTF-8"),
+        ('kind = "language"\n[[reward.rules]]\nkind = "language"', "Two rules are named language", "name ="),
     ],
 )
-def test_what_cannot_work_is_refused_in_plain_words(table: Any, said: str, hint: str) -> None:
-    with pytest.raises(Problem) as caught:
-        read_rules([table])
-    assert said in str(caught.value)
+def test_mistakes_are_refused_with_the_way_out(tmp_path: Path, table: str, message: str, hint: str) -> None:
+    (tmp_path / "ratchet.toml").write_text(f"[[reward.rules]]\n{table}\n")
+    with pytest.raises(Problem, match=message) as caught:
+        load_settings(tmp_path, {})
     assert hint in caught.value.hint
     assert caught.value.status == 2
 
 
-def test_two_of_one_name_are_refused() -> None:
-    with pytest.raises(Problem, match="Two rules are named length"):
-        read_rules([{"kind": "length", "maximum": 5}, {"kind": "length", "minimum": 2}])
-
-
-def test_a_file_of_words_is_read_once(tmp_path: Path) -> None:
-    file = tmp_path / "words.txt"
-    file.write_text("rat poison\n\n# a remark\narsenic # another\n", encoding="utf-8")
-    (rule,) = read_rules([{"kind": "safety", "file": str(file), "words": ["lead"]}])
-    assert isinstance(rule, SafetyRule)
-    assert rule.words == ("lead", "rat poison", "arsenic")
-    file.unlink()
-    assert read_rules([asdict(rule)]) == (rule,)
-    with pytest.raises(Problem, match="cannot read"):
-        read_rules([{"kind": "safety", "file": str(file)}])
+@pytest.mark.parametrize("document", ['reward.rules = "none"', "reward.rules = 3", "reward.rules = ['length']"])
+def test_what_is_no_list_of_tables_is_refused(tmp_path: Path, document: str) -> None:
+    (tmp_path / "ratchet.toml").write_text(document)
+    assert tomllib.loads(document)
+    with pytest.raises(Problem, match=r"JSON|no list|not a table"):
+        load_settings(tmp_path, {})

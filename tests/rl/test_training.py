@@ -1,0 +1,50 @@
+"""The steps of an update that run the policy: what PPO was paid, and by which rule, stands in the curve."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lm.loading import Base
+from reward.model import fit_reward
+from reward.rule_settings import BannedRule, FormatRule, LengthRule
+from reward.settings import RewardSettings
+from rl.settings import AnchorSettings, PPOSettings
+from rl.training import train_policy
+from store.frozen import Frozen, Pair
+
+RULES = (
+    FormatRule(format="json", weight=0.25),
+    LengthRule(name="brief", maximum=4, falloff=100),
+    BannedRule(name="never", pattern="no such words as these"),
+)
+PPO = PPOSettings(
+    updates=2, episodes=8, minibatch=4, epochs=1, max_tokens=8, prompt_tokens=64, rank=2, value_warmup=0, save_every=9
+)
+
+
+def test_each_rules_figure_stands_in_the_curve_under_its_name(tiny_base: Base, tmp_path: Path) -> None:
+    prompts = [[{"role": "user", "content": f"Where is parcel {i}?"}] for i in range(24)]
+    pairs = [
+        Pair(prompt, f"Monday. {i}", f"It left on Monday, I believe. {i}", 1.0, "pair", f"p{i % 4}", f"c{i}", "train")
+        for i, prompt in enumerate(prompts)
+    ]
+    reward = fit_reward(tiny_base, Frozen("0" * 64, pairs, [], []), RewardSettings(heads=2, context=96))
+    reward = replace(reward, settings=replace(reward.settings, rules=RULES))
+    train_policy(tiny_base, None, None, reward, prompts, PPO, AnchorSettings(), tmp_path, seed=0)
+
+    lines = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text("utf-8").splitlines()]
+    rows = [row for row in lines if "ppo/score" in row]
+    assert len(rows) == PPO.updates
+    names = {"reward/heads", "reward/rule/format", "reward/rule/brief", "reward/rule/never"}
+    for row in rows:
+        assert names == {name for name in row if name.startswith(("reward/heads", "reward/rule"))}
+        assert row["reward/rule/format"] == pytest.approx(-0.25)  # a random model writes no JSON
+        assert -0.5 < row["reward/rule/brief"] < 0  # a few of the 100 tokens too many
+        assert row["reward/rule/never"] == 0
+    events = EventAccumulator(str(next(tmp_path.rglob("events.out*")).parent)).Reload()
+    assert {f"train/{name}" for name in names} <= set(events.Tags()["scalars"])
