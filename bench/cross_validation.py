@@ -24,6 +24,7 @@ from lm.loading import Base
 from reward.features import encode_pair
 from reward.model import fit_reward
 from reward.settings import RewardSettings
+from reward.tuned import TunedTrunk
 from store.formats.files import read_rows
 from store.formats.known import format_of
 from store.formats.rows import BadRow, ParsedPair
@@ -114,7 +115,8 @@ def by_ours(regime: Literal["heads", "lora"]) -> Method:
         rewards = model.score(prompts, answers).mean
         margins = {f"ours, {regime}": (rewards[::2] - rewards[1::2]).tolist()}
         if regime == "lora":
-            score = model.trunk.features(prompts, answers)[0] @ model.trunk.score_weight  # type: ignore[attr-defined]
+            assert isinstance(model.trunk, TunedTrunk)
+            score = model.trunk.features(prompts, answers)[0] @ model.trunk.score_weight
             margins["ours, lora, without heads"] = (score[::2] - score[1::2]).tolist()
         return margins, {}
 

@@ -22,6 +22,7 @@ from chat.personas import PERSONAS
 from chat.rater_minds import recruit
 from lm.loading import Base
 from reward.fit import ROUNDS
+from reward.members import STEPS
 from reward.model import fit_reward
 from reward.settings import RewardSettings
 from store.frozen import Frozen, Pair
@@ -31,7 +32,6 @@ SPARE = 1.25  # prompts for each pair: in one of six both answers are the same
 PEOPLE = 20
 SPREAD = 0.1  # of their thresholds
 PERSONA = "courteous"
-STEPS = 100  # of a fit's progress, `reward.fit`
 FITS = [*(f"round {number + 1}" for number in range(1 + ROUNDS)), "heads"]
 
 

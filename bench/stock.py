@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
 from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
-from trl import RewardConfig, RewardTrainer
+from trl import RewardTrainer
 
 from lm.loading import Base
 from reward.features import encode_pair, token_batches
 from reward.settings import RewardSettings
-from reward.tuned import SCORE, pad_token, padded, padding_tokenizer
+from reward.tuned import pad_token, padded, padding_tokenizer
+from reward.tuning import lora_config, trainer_arguments
 from store.frozen import Pair
 
 
@@ -35,35 +36,17 @@ def stock_trainer(
     ]
     trainer = RewardTrainer(
         model=base.model.name_or_path,
-        args=RewardConfig(
-            output_dir=str(folder),
-            seed=settings.seed,
-            use_cpu=base.device.type == "cpu",
-            bf16=base.model.dtype == torch.bfloat16,
+        args=trainer_arguments(
+            replace(settings, lora_epochs=epochs),
+            base,
+            folder,
             max_length=settings.context,
-            num_train_epochs=epochs,
-            per_device_train_batch_size=settings.lora_batch_size,
             learning_rate=settings.lora_learning_rate,
             weight_decay=settings.lora_weight_decay,
-            lr_scheduler_type="linear",
-            warmup_steps=settings.lora_warmup,
-            max_grad_norm=settings.lora_max_grad_norm,
-            activation_checkpointing=settings.lora_recompute,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=base.device.type != "cpu",
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=padding_tokenizer(base.tokenizer),
-        peft_config=LoraConfig(
-            task_type="SEQ_CLS",
-            r=settings.lora_rank,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=0.0,
-            target_modules="all-linear",
-            modules_to_save=[SCORE],
-        ),
+        peft_config=lora_config(settings),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

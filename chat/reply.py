@@ -14,9 +14,8 @@ from chat.watcher import Loaded
 from lm.settings import Sampling
 from lm.stream import Completion, Stream
 
-BEAT = (
-    0.25  # seconds between two words on a comparison: whether anybody listens shows only when they are told something
-)
+# Seconds between two words on a comparison: whether anybody listens shows only when they are told something.
+BEAT = 0.25
 
 
 @dataclass(frozen=True)

@@ -32,21 +32,19 @@ class Calibration:
         return (1 - self.lapse) * torch.sigmoid(difference / self.temperature) + self.lapse / 2
 
 
-def fit_calibration(difference: Tensor, weight: Tensor | None = None) -> Calibration:
+def fit_calibration(difference: Tensor) -> Calibration:
     """Temperature and lapse of the least negative log-likelihood; (1, 0) where there is nothing to fit.
 
     Args:
         difference: [N] reward of the answer that was preferred minus the other's, from heads that did not see it.
-        weight: [N] how much each verdict counts.
     """
     if len(difference) < MINIMUM:
         return Calibration()
     lapse = torch.linspace(0, 0.6, 31)
-    counts = torch.ones_like(difference) if weight is None else weight
 
     def losses(temperature: Tensor) -> Tensor:
         chance = (1 - lapse[:, None]) * torch.sigmoid(difference / temperature) + lapse[:, None] / 2
-        return -chance.clamp(min=1e-9).log() @ counts
+        return -chance.clamp(min=1e-9).log().sum(1)
 
     temperatures = torch.logspace(-1, 1.5, 126)
     best = int(torch.stack([losses(each) for each in temperatures]).argmin())  # one at a time: verdicts may be many

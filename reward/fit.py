@@ -20,19 +20,13 @@ from reward.evidence import FIRST, Evidence
 from reward.folds import FOLDS, bootstrap, folds
 from reward.heads import Heads
 from reward.likelihoods import Likelihoods
-from reward.members import Design, Members, fit_members
+from reward.members import STEPS, Design, Members, fit_members
 from reward.raters import Reliability, pulls_together, reliability
 from reward.settings import RewardSettings
 
 MINIMUM = 8  # ratings below which folds say nothing
 # Of the prior, tried in the first round; later rounds try 1, 2 and 4 times the best of the round before.
-SPREADS: tuple[float, ...] = (
-    0.5,
-    1.0,
-    2.0,
-    4.0,
-    8.0,
-)
+SPREADS: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
 LATER = (1.0, 2.0, 4.0)
 TELLING = 30  # pairs from which they alone choose the spread: of a person left out the threshold is not known
 WIDEST = 16.0  # where every verdict can be explained, the wider prior always explains it better
@@ -45,12 +39,10 @@ class Crossfit:
 
     Attributes:
         difference: [n] reward of the better answer minus the other's.
-        weight: [n] how far the verdict is believed, 0 to 1.
         uniform: [n] whether the two answers were drawn evenly; only these are fit to judge the heads by.
     """
 
     difference: Tensor
-    weight: Tensor
     uniform: Tensor
 
 
@@ -114,16 +106,16 @@ def fit_heads(
     rounds = 1 + (ROUNDS if settings.weigh_raters else 0)
     steps = _Steps(progress, rounds + 1)
     spreads, people = SPREADS, None
+    weights = {kind: torch.ones(len(each)) for kind, each in evidence.ratings.items()}
     for _ in range(rounds):
-        weights = people.weights if people and settings.weigh_raters else _equal(evidence)
-        spread, left_out = _best_spread(design, evidence, _times(learned, weights), asked, spreads, people, steps)
-        people = _reliability(left_out, design, evidence, asked)
+        spread, left_out, people = _round(design, evidence, _times(learned, weights), asked, spreads, people, steps)
         spreads = tuple(sorted({min(spread * factor, WIDEST) for factor in LATER}))
+        if settings.weigh_raters:
+            weights = people.weights
     assert people is not None
-    weights = people.weights if settings.weigh_raters else _equal(evidence)
     members = _ensemble(design, evidence, weights, spread, settings.heads, generator, steps)
     apart = heads.with_weights(left_out.quality, left_out.length)(features, tokens, settings.length)
-    crossfit = _crossfit(apart, evidence, asked, weights)
+    crossfit = _crossfit(apart, evidence, asked)
     return Fitted(
         heads=heads.with_weights(members.quality, members.length),
         likelihoods=members.likelihoods,
@@ -138,14 +130,14 @@ def fit_heads(
 class _Steps:
     """Steps of several fits told as one progress."""
 
-    def __init__(self, progress: Callable[[int, int], None] | None, fits: int, steps: int = 100) -> None:
-        self.progress, self.all, self.each, self.begun = progress, fits * steps, steps, -1
+    def __init__(self, progress: Callable[[int, int], None] | None, fits: int) -> None:
+        self.progress, self.all, self.begun = progress, fits * STEPS, -1
 
     def next(self) -> Callable[[int], None] | None:
         """What the next fit calls with the steps that it has done."""
         self.begun += 1
-        before, tell = self.begun * self.each, self.progress
-        return (lambda done: tell(before + min(done, self.each), self.all)) if tell else None
+        before, tell = self.begun * STEPS, self.progress
+        return (lambda done: tell(before + done, self.all)) if tell else None
 
 
 def _ensemble(
@@ -175,16 +167,12 @@ def _ensemble(
     return Members(quality, length, fitted.likelihoods.taken(torch.arange(heads)))
 
 
-def _equal(evidence: Evidence) -> dict[str, Tensor]:
-    return {kind: torch.ones(len(each)) for kind, each in evidence.ratings.items()}
-
-
 def _times(many: Mapping[str, Tensor], each: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """[M, N] weights of members times [N] weights of ratings, by kind."""
     return {kind: weights * each[kind] for kind, weights in many.items()}
 
 
-def _best_spread(
+def _round(
     design: Design,
     evidence: Evidence,
     learned: Mapping[str, Tensor],
@@ -192,8 +180,10 @@ def _best_spread(
     spreads: tuple[float, ...],
     people: Reliability | None,
     steps: _Steps,
-) -> tuple[float, Members]:
-    """The prior's spread that predicts best what the folds did not learn from, and its folds' members [5]."""
+) -> tuple[float, Members, Reliability]:
+    """The prior's spread that predicts best what the folds did not learn from, its folds' members [5], and what their
+    predictions say of the people. `people` is what the round before said of them.
+    """
     count = len(spreads)
     repeated = [{kind: each.repeat_interleave(count, 0) for kind, each in masks.items()} for masks in (learned, asked)]
     members = fit_members(design, evidence, repeated[0], torch.tensor(spreads).repeat(FOLDS), progress=steps.next())
@@ -209,27 +199,18 @@ def _best_spread(
             loss = -torch.logaddexp(eta.log() - loss, (1 - eta).log() - contrary[kind])
         total += (loss * repeated[1][kind]).sum(1)
     best = int(total.view(FOLDS, count).sum(0).argmin())
-    return spreads[best], members.taken(torch.arange(FOLDS) * count + best)
-
-
-def _reliability(members: Members, design: Design, evidence: Evidence, asked: Mapping[str, Tensor]) -> Reliability:
-    rewards = members.rewards(design)
-    said = members.likelihoods.losses(rewards, evidence.ratings)
-    contrary = members.likelihoods.contrary_losses(rewards, evidence.ratings)
-    return reliability(
-        {kind: (loss * asked[kind]).sum(0) for kind, loss in said.items()},
-        {kind: (loss * asked[kind]).sum(0) for kind, loss in contrary.items()},
-        evidence,
+    rows = torch.arange(FOLDS) * count + best
+    told, turned = (
+        {kind: (loss[rows] * asked[kind]).sum(0) for kind, loss in losses.items()} for losses in (said, contrary)
     )
+    return spreads[best], members.taken(rows), reliability(told, turned, evidence)
 
 
-def _crossfit(
-    rewards: Tensor, evidence: Evidence, asked: Mapping[str, Tensor], weights: Mapping[str, Tensor]
-) -> Crossfit:
+def _crossfit(rewards: Tensor, evidence: Evidence, asked: Mapping[str, Tensor]) -> Crossfit:
     pairs = evidence.ratings["pair"]
     difference = ((rewards[:, pairs.first] - rewards[:, pairs.second]) * asked["pair"]).sum(0)
     decided = pairs.value == FIRST
-    return Crossfit(difference[decided], weights["pair"][decided], pairs.uniform[decided])
+    return Crossfit(difference[decided], pairs.uniform[decided])
 
 
 def _slopes(members: Members, design: Design, evidence: Evidence, asked: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -154,11 +154,12 @@ def _plain(word: str) -> str:
     return word.casefold().replace("’", "'")
 
 
-def _writings(written: Sequence[str]) -> Counter[str]:
+def _writings(written: Sequence[str]) -> dict[str, float]:
     """Words by script. Kana and Chinese characters are "japanese" or "chinese" together, "han" where either may be."""
-    counts: Counter[str] = Counter()
+    counts: dict[str, float] = {}
     for word in written:
-        counts[script(word)] += IDEOGRAPH if is_ideograph(word) else 1.0  # type: ignore[assignment]
+        name = script(word)
+        counts[name] = counts.get(name, 0) + (IDEOGRAPH if is_ideograph(word) else 1)
     kana, han = counts.pop("kana", 0), counts.pop("han", 0)
     if kana + han:
         chinese = "chinese" if kana < 0.05 * han and not _CHINESE_ALONE.isdisjoint(written) else "han"

@@ -18,6 +18,7 @@ from reward.likelihoods import Likelihoods
 
 LENGTH_SPREAD = 1.0  # prior deviation of the length heads' weights, as of a reward
 HISTORY = 20  # of L-BFGS
+STEPS = 80  # of L-BFGS, at most
 
 Weights = Mapping[str, Tensor]  # by kind: [M, N], how much each rating counts for each member
 
@@ -61,7 +62,7 @@ def fit_members(
     spread: Tensor,
     *,
     prior: Tensor | None = None,
-    steps: int = 80,
+    steps: int = STEPS,
     progress: Callable[[int], None] | None = None,
 ) -> Members:
     """The most probable members under Gaussian priors.

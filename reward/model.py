@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -88,9 +89,14 @@ class RewardModel:
         """[K, N] rewards on the heads' own scale, with length as `reward.length` says."""
         return self.heads(features, tokens, self.settings.length)
 
-    def members(self, prompts: Sequence[Sequence[Message]], answers: Sequence[str]) -> Tensor:
+    def members(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        answers: Sequence[str],
+        progress: Callable[[int], None] | None = None,
+    ) -> Tensor:
         """[K, N] reward of each head for N answers to N prompts, in deviations; without rules."""
-        return (self.raw(*self.trunk.features(prompts, answers)) - self.centre) / self.spread
+        return (self.raw(*self.trunk.features(prompts, answers, progress)) - self.centre) / self.spread
 
     def score(
         self,
@@ -99,8 +105,7 @@ class RewardModel:
         progress: Callable[[int], None] | None = None,
     ) -> Scores:
         """Rewards of N answers to N prompts."""
-        features, tokens = self.trunk.features(prompts, answers, progress)
-        members = (self.raw(features, tokens) - self.centre) / self.spread
+        members = self.members(prompts, answers, progress)
         mean = members.mean(0)
         deviation = members.std(0) if len(members) > 1 else torch.zeros_like(mean)
         heads = {
@@ -165,8 +170,7 @@ def fit_reward(
     features, tokens = trunk.features(
         evidence.prompts, evidence.texts, lambda done: tell("features of rated answers", done, answers)
     )
-    told = lambda done, total: tell("reward model, steps", done, total)  # noqa: E731
-    fitted = fit_heads(features, tokens, evidence, settings, progress=told)
+    fitted = fit_heads(features, tokens, evidence, settings, progress=partial(tell, "reward model, steps"))
     if regime_of(settings, base, len(evidence)) == "lora":
         trunk, fitted, features, tokens = _on_tuned_trunk(base, evidence, fitted, settings, tell, work)
     rewards = fitted.heads(features, tokens, settings.length).mean(0)
@@ -210,9 +214,7 @@ def _on_tuned_trunk(
         )
     weights = {kind: first.people.weights[kind] * learned[kind][0] for kind in learned}
     with TemporaryDirectory() as folder:
-        trunk = tune_trunk(
-            base, evidence, weights, settings, work or Path(folder), lambda done, of: tell("tuning the trunk", done, of)
-        )
+        trunk = tune_trunk(base, evidence, weights, settings, work or Path(folder), partial(tell, "tuning the trunk"))
     features, tokens = trunk.features(evidence.prompts, evidence.texts)
     fitted = fit_heads(features, tokens, rest, settings, centre=trunk.score_weight)
     return trunk, replace(fitted, people=first.people, together=first.together), features, tokens

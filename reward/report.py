@@ -124,7 +124,7 @@ def reward_report(
         },
         ceiling=_ceiling(train, held),
         calibration=curve,
-        length=_length(model, features, tokens),
+        length=_length(model, features, tokens, mean),
         head_agreement=_agreement(difference),
         people=dict(agreement or {}),
         raters=[asdict(each) for each in model.judges],
@@ -230,9 +230,9 @@ def _ceiling(*splits: Evidence) -> dict[str, Any]:
     return _share(torch.tensor(right, dtype=torch.bool))
 
 
-def _length(model: RewardModel, features: Tensor, tokens: Tensor) -> dict[str, Any]:
-    kinds = [model.heads(features, tokens, use).mean(0) for use in (model.settings.length, "keep")]
-    used, raw = ((each - model.centre) / model.spread for each in kinds)
+def _length(model: RewardModel, features: Tensor, tokens: Tensor, mean: Tensor) -> dict[str, Any]:
+    kept = model.heads(features, tokens, "keep").mean(0)
+    used, raw = ((each - model.centre) / model.spread for each in (mean, kept))
     some = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))[:POINTS]
     points = torch.stack([tokens, used, raw], dim=1)[some]
     return {

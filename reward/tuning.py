@@ -63,21 +63,16 @@ def tune_trunk(
         raise Problem("There is no rating to learn from.", hint="Rate some answers first.", status=3)
     context = min(settings.context, base.context)
     encoded = [encode_pair(base, p, a, context) for p, a in zip(evidence.prompts, evidence.texts, strict=True)]
-    config = LoraConfig(
-        task_type="SEQ_CLS",
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-        modules_to_save=[SCORE],
-    )
-    model = adapted(base, config, settings.seed)
+    steps = -(-len(rows) // settings.lora_batch_size) * settings.lora_epochs
+    model = adapted(base, lora_config(settings), settings.seed)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = EvidenceTrainer(
         model=model,
         tokenizer=padding_tokenizer(base.tokenizer),
         settings=settings,
-        arguments=_arguments(settings, folder, base, len(rows)),
+        arguments=trainer_arguments(
+            settings, base, folder, remove_unused_columns=False, logging_steps=max(steps // LOGGED, 1)
+        ),
         rows=rows,
         encoded=encoded,
         evidence=evidence,
@@ -91,6 +86,39 @@ def tune_trunk(
     del tuned.evidence_loss
     score = tuned.get_base_model().get_submodule(SCORE).modules_to_save["default"].weight
     return TunedTrunk(base, tuned.eval().requires_grad_(False), score.detach()[0].float().cpu().clone(), context)
+
+
+def lora_config(settings: RewardSettings) -> LoraConfig:
+    """The adapter of a trunk that is tuned to judge, in PEFT's words."""
+    return LoraConfig(
+        task_type="SEQ_CLS",
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        modules_to_save=[SCORE],
+    )
+
+
+def trainer_arguments(settings: RewardSettings, base: Base, folder: Path, **more: Any) -> RewardConfig:
+    """The settings in TRL's words; `more` adds to them."""
+    return RewardConfig(
+        output_dir=str(folder),
+        seed=settings.seed,
+        use_cpu=base.device.type == "cpu",
+        bf16=base.model.dtype == torch.bfloat16,
+        num_train_epochs=settings.lora_epochs,
+        per_device_train_batch_size=settings.lora_batch_size,
+        lr_scheduler_type="linear",
+        warmup_steps=settings.lora_warmup,
+        max_grad_norm=settings.lora_max_grad_norm,
+        activation_checkpointing=settings.lora_recompute,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=base.device.type != "cpu",
+        **more,
+    )
 
 
 class EvidenceLoss(nn.Module):
@@ -254,28 +282,6 @@ def _rows(evidence: Evidence, weights: Mapping[str, Tensor] | None) -> list[dict
             value = each.value[i].reshape(-1).tolist()
             rows.append({"kind": kind, **numbers, "value": value, "weight": float(counts[i])})
     return rows
-
-
-def _arguments(settings: RewardSettings, folder: Path, base: Base, rows: int) -> RewardConfig:
-    steps = -(-rows // settings.lora_batch_size) * settings.lora_epochs
-    return RewardConfig(
-        output_dir=str(folder),
-        seed=settings.seed,
-        use_cpu=base.device.type == "cpu",
-        bf16=base.model.dtype == torch.bfloat16,
-        num_train_epochs=settings.lora_epochs,
-        per_device_train_batch_size=settings.lora_batch_size,
-        lr_scheduler_type="linear",
-        warmup_steps=settings.lora_warmup,
-        max_grad_norm=settings.lora_max_grad_norm,
-        activation_checkpointing=settings.lora_recompute,
-        remove_unused_columns=False,
-        save_strategy="no",
-        logging_steps=max(steps // LOGGED, 1),
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=base.device.type != "cpu",
-    )
 
 
 def _squared_correlation(scores: Tensor, lengths: Tensor) -> Tensor:

@@ -41,13 +41,6 @@ def test_too_few_verdicts_fit_nothing() -> None:
     assert fit_calibration(torch.ones(7)) == Calibration(1.0, 0.0)
 
 
-def test_weights_count() -> None:
-    difference = torch.cat([verdicts(1.0, 0.0, 4000), -torch.full((2000,), 5.0)])
-    weight = torch.cat([torch.ones(4000), torch.zeros(2000)])
-    assert fit_calibration(difference, weight) == fit_calibration(difference[:4000])
-    assert fit_calibration(difference).lapse > 0.3
-
-
 def test_the_curve_and_its_error() -> None:
     chance = torch.tensor([0.96] * 8 + [0.04] * 2 + [0.62] * 10)
     error, curve = calibration_curve(chance)

@@ -91,10 +91,11 @@ def test_the_mean_head_does_not_depend_on_how_many_there_are(judged: Any) -> Non
 
 def test_what_is_left_out_in_turn_is_judged_as_well_as_what_is_new(judged: Any) -> None:
     made = judged({"pair": 500}, noise=0.1)
-    crossfit = fit(made).crossfit
-    assert len(crossfit.difference) == len(crossfit.weight) == len(crossfit.uniform) == 500
+    found = fit(made)
+    crossfit = found.crossfit
+    assert len(crossfit.difference) == len(crossfit.uniform) == 500
     assert 0.8 < float((crossfit.difference > 0).float().mean()) < 0.93  # a tenth of the verdicts are slips
-    assert crossfit.weight.mean() < 0.97
+    assert found.people.weights["pair"].mean() < 0.97
 
 
 def test_too_few_ratings_are_refused_as_nothing_to_do(judged: Any) -> None:

@@ -47,7 +47,7 @@ def model(tiny_base: Base) -> RewardModel:
         heads=heads,
         likelihoods=likelihoods,
         calibration=Calibration(1.0, 0.0),
-        crossfit=Crossfit(torch.tensor([1.0, 2.0, -1.0, 9.0]), torch.ones(4), torch.tensor([True, True, True, False])),
+        crossfit=Crossfit(torch.tensor([1.0, 2.0, -1.0, 9.0]), torch.tensor([True, True, True, False])),
         centre=0.0,
         spread=2.0,
         settings=RewardSettings(context=64),

@@ -61,6 +61,20 @@ class Scene:
                 draw=draw,
             ).id
 
+    def play(self, events: list[tuple[str, int, tuple[str, Any], int, bool]]) -> None:
+        """Ann and Bob on three answers of Ann's, event by event: who, on which answer, kind and value, the other answer
+        of a pair, and whether it is taken back.
+        """
+        people = {name: self.person(name) for name in ("ann", "bob")}
+        answers = [self.answer(people["ann"], "Q", f"A{number}") for number in range(3)]
+        for name, one, (kind, value), two, back in events:
+            other = answers[two] if kind == "pair" else None
+            if other == answers[one]:
+                continue
+            self.rate(answers[one], people[name], kind, value, other)
+            if back:
+                self.withdraw(answers[one], people[name], kind, other)
+
     def rate(self, generation: str, person_id: str, kind: str, value: Any, other: str | None = None) -> int:
         with self.store.session() as session:
             return rate(

@@ -133,15 +133,7 @@ def test_every_present_opinion_is_one_row_of_its_own_kind(
 ) -> None:
     with closing(open_store(tmp_path_factory.mktemp("store"))) as store:
         scene = Scene(store)
-        people = {name: scene.person(name) for name in ("ann", "bob")}
-        answers = [scene.answer(people["ann"], "Q", f"A{number}") for number in range(3)]
-        for name, one, (kind, value), two, back in events:
-            other = answers[two] if kind == "pair" else None
-            if other == answers[one]:
-                continue
-            scene.rate(answers[one], people[name], kind, value, other)
-            if back:
-                scene.withdraw(answers[one], people[name], kind, other)
+        scene.play(events)
         with store.session(reading=True) as session:
             texts = {each.id: each.text for each in session.scalars(select(Generation))}
             present = list(

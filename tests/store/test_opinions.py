@@ -32,15 +32,7 @@ def test_they_are_those_of_the_view(
 ) -> None:
     with closing(open_store(tmp_path_factory.mktemp("store"))) as store:
         scene = Scene(store)
-        people = {name: scene.person(name) for name in ("ann", "bob")}
-        answers = [scene.answer(people["ann"], "Q", f"A{number}") for number in range(3)]
-        for name, one, (kind, value), two, back in events:
-            other = answers[two] if kind == "pair" else None
-            if other == answers[one]:
-                continue
-            scene.rate(answers[one], people[name], kind, value, other)
-            if back:
-                scene.withdraw(answers[one], people[name], kind, other)
+        scene.play(events)
         kinds = ("thumb", "correction", "pair")
         with scene.store.session(reading=True) as session:
             query = select(Rating).join(present_ratings, present_ratings.c.id == Rating.id).order_by(Rating.id)
