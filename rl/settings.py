@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,10 @@ class PPOSettings:
     epochs: int = 2  # passes over each rollout
     learning_rate: float = 3e-4  # of AdamW, constant
     clip: float = 0.2  # bound of the policy ratio's move from 1
+    log_ratio: float = 10.0  # bound of the policy's log-ratio before it is exponentiated, nats a token
+    entropy: float = 0.0  # weight of the entropy bonus
+    stop_kl: float = 0.1  # nats a token from the rollout's policy at which its other minibatches are left out; 0: never
+    importance: float = 2.0  # cap of the weight that corrects for a sampler whose log-probabilities differ
     value_clip: float = 0.2  # bound of the value's move from its estimate at rollout time
     value_weight: float = 0.5  # of the value loss
     value_warmup: int = 2  # first rollouts that train the critic alone [arXiv 2503.01491]
@@ -24,12 +29,15 @@ class PPOSettings:
     kl_target: float = 3.0  # nats an answer that the controller steers to [arXiv 1909.08593, section 2.2]
     kl_horizon: float = 1000.0  # answers over which the controller acts
     missing_eos: float = -1.0  # added to the reward of an answer that does not end
+    reward_scaling: Literal["none", "running"] = "none"  # running: by mean and deviation so far [arXiv 2307.04964]
+    reward_clip: float = 10.0  # bound of an answer's reward, after scaling; 0: none
     max_grad_norm: float = 1.0  # of policy and critic together, before the anchor's pull
     temperature: float = 1.0  # of the rollouts
     max_tokens: int = 96  # of an answer in a rollout
     prompt_tokens: int = 384  # of a prompt; the oldest turns go first
     rank: int = 16  # of the policy's LoRA
     alpha: float = 32.0  # of the policy's LoRA, scaled by alpha / rank
+    rollouts: Literal["engine", "transformers", "vllm"] = "engine"  # who answers the prompts
     logp_tolerance: float = 0.02  # mean difference allowed between engine and trainer log-probabilities
     save_every: int = 5  # rollouts between checkpoints
 
@@ -38,10 +46,15 @@ class PPOSettings:
 class AnchorSettings:
     """Elastic weight consolidation around the serving version [arXiv 1612.00796]."""
 
-    strength: float = 300.0  # lambda of the penalty lambda / 2 * sum F (theta - theta*)^2
+    strength: float = 300.0  # lambda of the penalty lambda / 2 * sum F (theta - theta*)^2; 0: no penalty
+    space: Literal["matrices", "product"] = "matrices"  # theta: A and B, or their product BA [arXiv 2602.17559]
+    memory: Literal["online", "separate"] = "online"  # one decayed sum around the parent, or a term a version
     samples: int = 256  # answers to old prompts that the Fisher information is averaged over
     batch: int = 16  # sequences a backward pass
     decay: float = 0.9  # of the parent's Fisher information [online EWC, arXiv 1805.06370]
+    replay: float = 0.0  # strength of the exact KL(parent || policy) on old prompts; 0: none [arXiv 2607.04364]
+    replay_batch: int = 4  # replayed answers an optimizer step
+    share: float = 1.0  # of the way from the parent to what training found that is gone [arXiv 2309.06256]
 
 
 @dataclass(frozen=True)
