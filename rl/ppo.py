@@ -30,6 +30,7 @@ from problems import Problem
 from rl.advantages import AdaptiveKL, clipped_value_loss, generalised_advantages, normalised, token_rewards
 from rl.anchor import Anchor
 from rl.critic import Critic, TrunkReader
+from rl.minibatches import minibatch_rows, take_rows
 from rl.settings import PPOSettings
 
 COMPLETE = "ppo.json"  # the last file that a checkpoint gets
@@ -38,16 +39,25 @@ RewardFunction = Callable[..., list[float]]
 RolloutFunction = Callable[[list[Any], GRPOTrainer], dict[str, Any]]
 
 
-def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bool) -> GRPOConfig:
+def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bool, processes: int = 1) -> GRPOConfig:
     """The settings in TRL's words. GRPO's own schemes (group scaling, its KL loss) are off or overridden.
 
+    Args:
+        processes: how many share each minibatch.
+
     Raises:
-        Problem: the rollout cannot be cut into minibatches (status 2).
+        Problem: the rollout cannot be cut into minibatches, or a minibatch into the processes' shares (status 2).
     """
     if settings.episodes % settings.minibatch or settings.minibatch % 2:
         raise Problem(
             f"ppo.episodes is {settings.episodes} and ppo.minibatch {settings.minibatch}.",
             hint="Make both even, and episodes a multiple of minibatch.",
+            status=2,
+        )
+    if settings.minibatch % processes:
+        raise Problem(
+            f"ppo.minibatch is {settings.minibatch}, which {processes} processes cannot share evenly.",
+            hint="Make it a multiple of the number of processes.",
             status=2,
         )
     minibatches = settings.episodes // settings.minibatch
@@ -66,7 +76,7 @@ def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bo
         lr_scheduler_type="constant",
         weight_decay=0.0,
         max_grad_norm=settings.max_grad_norm,
-        per_device_train_batch_size=settings.minibatch,
+        per_device_train_batch_size=settings.minibatch // processes,
         gradient_accumulation_steps=1,
         steps_per_generation=minibatches,
         num_iterations=settings.epochs,
@@ -182,6 +192,22 @@ class PPOTrainer(GRPOTrainer):
         if "ref" not in self.accelerator.unwrap_model(self.model).active_adapters:
             self._values = values
         return result
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """The next minibatch; before it a new rollout or, at each further epoch, a new order of the present one."""
+        count, step = self.args.steps_per_generation, self.state.global_step
+        if self._buffered_inputs is None or step % (count * self.num_iterations) == 0:
+            self._rollout = self._generate_and_score_completions(generation_batch)
+        if self._buffered_inputs is None or step % count == 0:
+            rows = minibatch_rows(
+                len(self._rollout["completion_ids"]),
+                count,
+                self.args.seed + step,
+                process=self.accelerator.process_index,
+                processes=self.accelerator.num_processes,
+            )
+            self._buffered_inputs = [take_rows(self._rollout, each) for each in rows]
+        return self._buffered_inputs[step % count]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output = super()._generate_and_score_completions(inputs)

@@ -23,7 +23,8 @@ class EngineRollouts:
     Args:
         base: frozen language model; the engine shares its weights.
         settings: temperature, lengths and number of answers.
-        seed: of the answers; each answer of each rollout has a seed of its own.
+        seed: of the answers; each answer of each rollout has a seed of its own, which hangs on its place in the whole
+            rollout: however many processes share the prompts, the answers are the same.
     """
 
     def __init__(self, base: Base, settings: PPOSettings, seed: int) -> None:
@@ -38,15 +39,13 @@ class EngineRollouts:
         self.engine.install(POLICY, policy_adapter(trainer.accelerator.unwrap_model(trainer.model)))
         limit = min(self.settings.prompt_tokens, self.base.context - self.settings.max_tokens)
         prompt_ids = [fit_chat(self.base, prompt, limit) for prompt in prompts]
-        generator = torch.Generator().manual_seed(
-            self.seed
-            + trainer.state.global_step * trainer.accelerator.num_processes
-            + trainer.accelerator.process_index
-        )
-        seeds = torch.randint(2**31, (len(prompts),), generator=generator).tolist()
+        here = trainer.accelerator
+        everywhere = len(prompts) * here.num_processes
+        generator = torch.Generator().manual_seed(self.seed + trainer.state.global_step)
+        seeds = torch.randint(2**31, (everywhere,), generator=generator)[here.process_index * len(prompts) :].tolist()
         samplings = [
             Sampling(temperature=self.settings.temperature, max_tokens=self.settings.max_tokens, seed=seed)
-            for seed in seeds
+            for seed in seeds[: len(prompts)]
         ]
         done = self.engine.generate(prompt_ids, samplings, POLICY)
         return {

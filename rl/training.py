@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ def train_policy(
         model=make_policy(base, parent, ppo, seed),
         tokenizer=base.tokenizer,
         settings=ppo,
-        arguments=trainer_arguments(ppo, folder, seed=seed, cpu=base.device.type == "cpu"),
+        arguments=trainer_arguments(
+            ppo, folder, seed=seed, cpu=base.device.type == "cpu", processes=int(os.environ.get("WORLD_SIZE", "1"))
+        ),
         prompts=prompt_stream(prompts, ppo, seed),
         reward=pay,
         rollout=EngineRollouts(base, ppo, seed),

@@ -152,6 +152,8 @@ def test_a_heavy_anchor_holds_the_policy_near_its_centre(tiny_base: Base, tmp_pa
 def test_settings_that_cannot_be_batched_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"ppo.episodes is 20"):
         trainer_arguments(replace(SETTINGS, episodes=20), tmp_path, seed=0, cpu=True)
+    with pytest.raises(Problem, match="3 processes cannot share"):
+        trainer_arguments(SETTINGS, tmp_path, seed=0, cpu=True, processes=3)
     with pytest.raises(Problem, match="two optimizer steps"):
         trainer_arguments(replace(SETTINGS, minibatch=16, epochs=1), tmp_path, seed=0, cpu=True)
 
