@@ -3,10 +3,10 @@
 What TRL does: batches, optimizer, Accelerate, logging, the clipped policy loss, the reference pass (a frozen copy of
 the adapter as it was at the start). What is added: rollouts by the engine, a critic on the policy's trunk, token-level
 rewards with the KL in them, generalised advantages in place of group-relative ones, the value loss, the adaptive KL
-controller, the anchor's pull, and checkpoints that hold the critic and the controller.
+controller, and checkpoints that hold the critic and the controller.
 
 One rollout in order: `_generate_and_score_completions` (engine, rewards, log-probabilities and values, advantages),
-then for each minibatch of each epoch `_compute_loss`, then the optimizer step with the anchor's pull.
+then for each minibatch of each epoch `_compute_loss`, then the optimizer step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from trl import GRPOConfig, GRPOTrainer
 
 from problems import Problem
 from rl.advantages import AdaptiveKL, clipped_value_loss, generalised_advantages, normalised, token_rewards
-from rl.anchor import Anchor
 from rl.critic import Critic, TrunkReader
 from rl.minibatches import minibatch_rows, take_rows
 from rl.settings import PPOSettings
@@ -131,8 +130,6 @@ class PPOTrainer(GRPOTrainer):
         prompts: dataset with a column `prompt` of messages, from `prompt_stream`.
         reward: called with prompts, completions (conversational), completion_ids; returns one reward an answer.
         rollout: returns prompt_ids, completion_ids and the engine's log-probabilities at the rollout's temperature.
-        anchor: Fisher information and centre, or None.
-        anchor_strength: lambda of the penalty.
         callbacks: TrainerCallbacks.
     """
 
@@ -145,8 +142,6 @@ class PPOTrainer(GRPOTrainer):
         prompts: Dataset,
         reward: RewardFunction,
         rollout: RolloutFunction,
-        anchor: Anchor | None = None,
-        anchor_strength: float = 0.0,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         base = model.get_base_model()
@@ -157,7 +152,6 @@ class PPOTrainer(GRPOTrainer):
         self.controller = AdaptiveKL(settings.kl, settings.kl_target, settings.kl_horizon)
         self._reader = TrunkReader(base.base_model, model.critic)
         self._rollouts = 0
-        pull = [_AnchorPull(anchor, anchor_strength, settings.learning_rate)] if anchor else []
         with warnings.catch_warnings():
             # The version of TRL is pinned and tests hold its contract, so its being experimental is taken care of.
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
@@ -167,7 +161,7 @@ class PPOTrainer(GRPOTrainer):
                 args=arguments,
                 train_dataset=prompts,
                 processing_class=tokenizer,
-                callbacks=[*pull, *(callbacks or [])],
+                callbacks=callbacks,
                 rollout_func=rollout,
             )
 
@@ -297,13 +291,3 @@ class PPOTrainer(GRPOTrainer):
         self.critic.load_state_dict(load_file(folder / "critic.safetensors"))
         facts = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
         self.controller.beta, self._rollouts = facts["beta"], facts["rollouts"]
-
-
-class _AnchorPull(TrainerCallback):
-    """Adds the penalty's gradient after clipping, so that the anchor is never scaled down by the reward's gradient."""
-
-    def __init__(self, anchor: Anchor, strength: float, learning_rate: float) -> None:
-        self.anchor, self.strength, self.learning_rate = anchor, strength, learning_rate
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **things: Any) -> None:
-        self.anchor.pull(things["model"], self.strength, self.learning_rate)

@@ -17,8 +17,10 @@ from lm.prompts import Message, fit_chat
 from lm.settings import EngineSettings, Sampling
 from reward.model import RewardModel
 from rl.anchor import Anchor, anchor_here, fisher_information
+from rl.hold import Hold
 from rl.policy import make_policy, policy_adapter
 from rl.ppo import PPOTrainer, last_checkpoint, prompt_stream, trainer_arguments
+from rl.replay import Replay
 from rl.rollout import EngineRollouts
 from rl.settings import AnchorSettings, PPOSettings
 
@@ -34,8 +36,9 @@ def measure_anchor(
     settings: AnchorSettings,
     seed: int,
     progress: Progress | None = None,
-) -> Anchor:
-    """The anchor around the parent version: Fisher information of its adapter on its own answers to old prompts.
+) -> tuple[Anchor, Replay]:
+    """The anchor around the parent version, and what is replayed: its own answers to old prompts, which the Fisher
+    information of its adapter is measured on.
 
     Args:
         older: the parent's own anchor, whose Fisher information is carried over, decayed.
@@ -59,13 +62,15 @@ def measure_anchor(
         batch=settings.batch,
         progress=(lambda done: progress("Fisher information", done, len(sequences))) if progress else None,
     )
-    return anchor_here(policy, fisher).merged(older, settings.decay)
+    here = anchor_here(policy, fisher)
+    return here.merged(older, settings.decay), Replay(sequences, here.centre)
 
 
 def train_policy(
     base: Base,
     parent: Adapter | None,
     anchor: Anchor | None,
+    replay: Replay | None,
     reward: RewardModel,
     prompts: Sequence[Sequence[Message]],
     ppo: PPOSettings,
@@ -100,9 +105,10 @@ def train_policy(
         prompts=prompt_stream(prompts, ppo, seed),
         reward=pay,
         rollout=EngineRollouts(base, ppo, seed),
-        anchor=anchor,
-        anchor_strength=settings.strength,
-        callbacks=[_Curve(folder / "curve.jsonl", progress)],
+        callbacks=[
+            Hold(anchor, replay, settings, ppo.learning_rate, base.tokenizer.pad_token_id, seed),
+            _Curve(folder / "curve.jsonl", progress),
+        ],
     )
     trainer.remove_callback(PrinterCallback)  # `_Curve` says it in a line that can be read
     begun = last_checkpoint(folder)

@@ -6,7 +6,7 @@ next update goes on at the first unfinished step, training at its last checkpoin
 
     dataset   frozen ratings and prompts, with their hash
     reward    reward model and its report on the holdout
-    anchor    Fisher information of the serving version
+    anchor    Fisher information of the serving version, and the answers that it was measured on
     train     PPO: the candidate's adapter, learning curve, checkpoints
     gate      checks and verdict
     version   the candidate in the store; promoted if the gate passed it
@@ -34,6 +34,7 @@ from reward.settings import RewardSettings, dataset_knobs
 from rl.anchor import load_anchor
 from rl.comparison import compare
 from rl.gate import Check, comparison_checks, integrity_checks, reward_check
+from rl.replay import load_replay
 from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSettings
 from rl.training import Progress, measure_anchor, train_policy
 from store.database import Store
@@ -236,7 +237,7 @@ class _Run:
 
     def _anchor(self, work: Path) -> dict[str, Any]:
         older_file = self.parent_folder / "anchor.safetensors" if self.parent_folder else None
-        anchor = measure_anchor(
+        anchor, replay = measure_anchor(
             self.base,
             self.parent,
             load_anchor(older_file) if older_file and older_file.is_file() else None,
@@ -247,6 +248,7 @@ class _Run:
             self.progress,
         )
         anchor.save(work / "anchor.safetensors")
+        replay.save(work / "replay.safetensors")
         return {"samples": self.knobs.anchor.samples, "trace": sum(float(f.sum()) for f in anchor.fisher.values())}
 
     def _train(self, work: Path) -> dict[str, Any]:
@@ -254,6 +256,7 @@ class _Run:
             self.base,
             self.parent,
             load_anchor(self.folder / "anchor" / "anchor.safetensors", self.base.device),
+            load_replay(self.folder / "anchor" / "replay.safetensors"),
             self._loaded_reward(),
             self._prompts("train"),
             self.knobs.ppo,
@@ -263,7 +266,8 @@ class _Run:
             self.progress,
         )
         digest = write_adapter(work / "adapter", adapter, self.base)
-        shutil.copy(self.folder / "anchor" / "anchor.safetensors", work / "adapter" / "anchor.safetensors")
+        for name in ("anchor.safetensors", "replay.safetensors"):
+            shutil.copy(self.folder / "anchor" / name, work / "adapter" / name)
         for checkpoint in work.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
         return {"steps": steps, "adapter_hash": digest}

@@ -15,7 +15,6 @@ from trl import GRPOTrainer
 
 from lm.loading import Base
 from problems import Problem
-from rl.anchor import Anchor, adapter_parameters, anchor_here
 from rl.policy import make_policy, policy_adapter
 from rl.ppo import PPOTrainer, last_checkpoint, prompt_stream, trainer_arguments
 from rl.rollout import EngineRollouts
@@ -45,8 +44,6 @@ def trainer(
     base: Base,
     folder: Path,
     settings: PPOSettings = SETTINGS,
-    anchor: Anchor | None = None,
-    strength: float = 0.0,
     callbacks: list[TrainerCallback] | None = None,
 ) -> PPOTrainer:
     return PPOTrainer(
@@ -57,8 +54,6 @@ def trainer(
         prompts=prompt_stream(PROMPTS, settings, seed=0),
         reward=vowels,
         rollout=EngineRollouts(base, settings, seed=0),
-        anchor=anchor,
-        anchor_strength=strength,
         callbacks=callbacks,
     )
 
@@ -135,18 +130,6 @@ def test_cut_while_it_saves_the_checkpoint_before_is_still_there(
     again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
     assert again.state.global_step == 16
     assert [each.name for each in tmp_path.glob("checkpoint-*")] == ["checkpoint-16"]
-
-
-def test_a_heavy_anchor_holds_the_policy_near_its_centre(tiny_base: Base, tmp_path: Path) -> None:
-    def distance(strength: float) -> float:
-        ppo = trainer(tiny_base, tmp_path / str(strength), strength=0.0)
-        parameters = adapter_parameters(ppo.model)
-        held = anchor_here(ppo.model, {name: torch.ones_like(p) for name, p in parameters.items()})
-        ppo = trainer(tiny_base, tmp_path / f"{strength} held", anchor=held, strength=strength)
-        ppo.train()
-        return held.penalty(ppo.model, 2.0).item()
-
-    assert distance(1e4) < 0.5 * distance(0.0)
 
 
 def test_settings_that_cannot_be_batched_are_refused(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_each_rules_figure_stands_in_the_curve_under_its_name(tiny_base: Base, t
     ]
     reward = fit_reward(tiny_base, Frozen("0" * 64, pairs, [], []), RewardSettings(heads=2, context=96))
     reward = replace(reward, settings=replace(reward.settings, rules=RULES))
-    train_policy(tiny_base, None, None, reward, prompts, PPO, AnchorSettings(), tmp_path, seed=0)
+    train_policy(tiny_base, None, None, None, reward, prompts, PPO, AnchorSettings(), tmp_path, seed=0)
 
     lines = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text("utf-8").splitlines()]
     rows = [row for row in lines if "ppo/score" in row]

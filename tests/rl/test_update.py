@@ -21,6 +21,7 @@ from lm.suites import Item, write_suite
 from problems import Problem
 from reward.rule_settings import read_rules
 from reward.settings import RewardSettings
+from rl.replay import load_replay
 from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSettings
 from rl.update import Knobs, run_update
 from store.conversations import new_conversation, person, record_generation
@@ -127,6 +128,7 @@ def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny
         assert [step["step"] for step in row.steps] == ["dataset", "reward", "anchor", "train", "gate", "version"]
     read_adapter(folder, tiny_base)
     assert (folder / "anchor.safetensors").is_file()
+    assert len(load_replay(folder / "replay.safetensors").sequences) == knobs.anchor.samples
 
 
 def test_a_candidate_that_passes_serves_and_the_next_one_starts_from_it(
