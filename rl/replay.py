@@ -84,7 +84,7 @@ class ParentKL:
                 for i, place in enumerate(rows.rows):
                     self._parents[place] = hidden[i][rows.scored[i]].clone()
 
-    def gradient(self, places: Sequence[int]) -> tuple[float, dict[str, Tensor]]:
+    def gradient(self, places: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum of the KL over the replayed answers at `places`, nats, and its gradient by adapter parameter's name."""
         parameters = adapter_parameters(self.model)
         (rows,) = batches([self.replay.sequences[place] for place in places], self.pad_id, len(places), self._device)
@@ -107,10 +107,10 @@ class ParentKL:
         states = self._trunk.forward(input_ids=rows.ids, attention_mask=rows.reads, use_cache=False)
         return states.last_hidden_state[:, :-1]
 
-    def _through_head(self, ours: Tensor, theirs: Tensor) -> tuple[float, Tensor]:
+    def _through_head(self, ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
         """Summed KL of hidden states [N, width] and its gradient in those of the policy [N, width]."""
         size = max(1, CHUNK // self.model.get_base_model().config.get_text_config().vocab_size)
-        total, gradients = 0.0, []
+        total, gradients = ours.new_zeros((), dtype=torch.float32), []
         for mine, parent in zip(ours.split(size), theirs.split(size), strict=True):
             mine = mine.requires_grad_()
             with torch.no_grad():
@@ -118,7 +118,7 @@ class ParentKL:
             logq = self._head(mine)
             kl = (logp.exp() * (logp - logq)).sum()
             gradients += torch.autograd.grad(kl, mine)
-            total += float(kl)
+            total += kl.detach()
         return total, torch.cat(gradients)
 
 

@@ -79,7 +79,7 @@ def test_what_is_held_stays_near_the_parent(tiny_base: Base, tmp_path: Path, hel
         train(tiny_base, tmp_path, Hold(anchor, replay, settings, 3e-3, tiny_base.tokenizer.pad_token_id, 0), model)
         if held == "strength":
             return anchor.penalty(model, 2.0).item()
-        return ParentKL(model, replay, 0, 4).gradient([0, 1, 2])[0]
+        return ParentKL(model, replay, 0, 4).gradient([0, 1, 2])[0].item()
 
     free = drift(0.0)
     assert free > 1e-3
