@@ -1,4 +1,4 @@
-"""A rollout cut into minibatches: in a new order each epoch, and the same ones however many processes share the work."""
+"""A rollout cut into minibatches: a new order each epoch, and the same ones however many processes share the work."""
 
 from __future__ import annotations
 
