@@ -96,6 +96,8 @@ def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bo
         report_to="tensorboard",
         disable_tqdm=True,
         dataloader_pin_memory=not cpu,
+        # The values leave the model by a hook: DDP, looking through the outputs alone, would take the critic for unused.
+        ddp_find_unused_parameters=False,
     )
 
 
