@@ -20,7 +20,7 @@ from chat.settings import ChatSettings
 from lm.settings import BackendSettings, EngineSettings, Sampling
 from problems import Problem
 from reward.settings import RewardSettings
-from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSettings
+from rl.settings import AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
 
 FILE = "ratchet.toml"
 ENVIRONMENT = "RATCHET_"
@@ -44,6 +44,7 @@ class Settings:
     reward: RewardSettings = field(default_factory=RewardSettings)
     ppo: PPOSettings = field(default_factory=PPOSettings)
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
+    stopping: StoppingSettings = field(default_factory=StoppingSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     update: UpdateSettings = field(default_factory=UpdateSettings)
 

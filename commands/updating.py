@@ -29,7 +29,7 @@ def update(settings: Settings, progress: Progress, force: bool, algorithm: str) 
         from rl.update import Knobs, run_update
 
         base = loaded(settings, store)
-        knobs = Knobs(settings.reward, settings.ppo, settings.anchor, settings.gate, settings.update)
+        knobs = Knobs(settings.reward, settings.ppo, settings.anchor, settings.stopping, settings.gate, settings.update)
         report = run_update(store, base, knobs, force=force, progress=progress)
     if report.verdict == "nothing":
         raise Problem(f"Nothing to do: {report.why}.", hint="Rate or import more, or use --force.", status=3)

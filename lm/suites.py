@@ -7,13 +7,14 @@ half of the starter's world.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
 import unicodedata
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
@@ -25,6 +26,8 @@ GENERATED = ("skills", "conduct")
 METRICS = ("exact", "contains", "numeric", "bleu", "rouge")
 EXAMPLE = '{"skill": "...", "messages": [...], "references": ["..."], "metric": "contains"}'
 ROLES = ("system", "user", "assistant")
+Part = Literal["all", "test", "validation"]
+VALIDATION = 0.25  # share of a suite's items that are its validation split
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,14 @@ class Item:
     answer: str = ""
 
 
-def load_suite(name_or_file: str, n: int, seed: int) -> list[Item]:
+def load_suite(name_or_file: str, n: int, seed: int, split: Part = "all") -> list[Item]:
     """The suite of that name or file.
 
     Args:
         n: items of each skill; a file that has more is sampled, one that has fewer is taken whole.
+        split: which of the items. What is chosen by the validation split can be judged on the test split: an item is in
+            one of them for ever, by a hash of its messages, and "all" is both. A skill of a file that has fewer than
+            four items leaves the validation split none.
 
     Raises:
         Problem: neither a known name nor a file, or a file with a bad line.
@@ -61,12 +67,28 @@ def load_suite(name_or_file: str, n: int, seed: int) -> list[Item]:
         from lm.starter.skills import CONDUCT, SKILLS, questions
 
         names = SKILLS if name_or_file == "skills" else CONDUCT
-        return [item for name in names for item in questions("test", seed, n, name)]
+        wanted = None if split == "all" else lambda item: (_place(item) < VALIDATION) == (split == "validation")
+        return [item for name in names for item in questions("test", seed, n, name, wanted)]
     by_skill: dict[str, list[Item]] = {}
     for item in read_suite(Path(name_or_file)):
         by_skill.setdefault(item.skill, []).append(item)
     rng = random.Random(seed)
-    return [item for items in by_skill.values() for item in (rng.sample(items, n) if len(items) > n else items)]
+    taken = [_half(items, split) for items in by_skill.values()]
+    return [item for items in taken for item in (rng.sample(items, n) if len(items) > n else items)]
+
+
+def _place(item: Item) -> float:
+    """Where an item stands between 0 and 1, for ever."""
+    asked = json.dumps(["validation", *item.messages], ensure_ascii=False, sort_keys=True)
+    return int.from_bytes(hashlib.sha256(asked.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
+
+
+def _half(items: list[Item], split: Part) -> list[Item]:
+    """The items of one split of one skill of a file, in their order."""
+    if split == "all":
+        return items
+    first = set(sorted(range(len(items)), key=lambda place: _place(items[place]))[: int(VALIDATION * len(items))])
+    return [item for place, item in enumerate(items) if (place in first) == (split == "validation")]
 
 
 def read_suite(path: Path) -> list[Item]:

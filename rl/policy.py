@@ -39,12 +39,17 @@ def make_policy(base: Base, parent: Adapter | None, settings: PPOSettings, seed:
         torch.manual_seed(seed)
         model = cast(PeftModel, get_peft_model(twin(base.model), config))
     if parent:
-        with torch.no_grad():
-            for name, (a, b) in parent.weights.items():
-                module = model.get_base_model().get_submodule(name)
-                module.lora_A[ACTIVE].weight.copy_(a)
-                module.lora_B[ACTIVE].weight.copy_(b)
+        put_adapter(model, parent)
     return model
+
+
+@torch.no_grad()
+def put_adapter(model: PeftModel, adapter: Adapter) -> None:
+    """Make the policy compute what `adapter` does; its rank, alpha and modules must be the policy's own."""
+    for name, (a, b) in adapter.weights.items():
+        module = model.get_base_model().get_submodule(name)
+        module.lora_A[ACTIVE].weight.copy_(a)
+        module.lora_B[ACTIVE].weight.copy_(b)
 
 
 def policy_adapter(model: PeftModel) -> Adapter:

@@ -1,4 +1,4 @@
-"""Knobs of an update: PPO, the anchor, the gate."""
+"""Knobs of an update: PPO, the anchor, when training stops, the gate."""
 
 from __future__ import annotations
 
@@ -55,6 +55,21 @@ class AnchorSettings:
     replay: float = 0.0  # strength of the exact KL(parent || policy) on old prompts; 0: none [arXiv 2607.04364]
     replay_batch: int = 4  # replayed answers an optimizer step
     share: float = 1.0  # of the way from the parent to what training found that is gone [arXiv 2309.06256]
+
+
+@dataclass(frozen=True)
+class StoppingSettings:
+    """When training ends before its last rollout, and which of its checks becomes the candidate."""
+
+    every: int = 3  # rollouts between checks; 0: none, and the last rollout's policy is the candidate
+    patience: int = 2  # checks in a row, out of bounds or no better than the best, after which training ends
+    max_skill_drop: float = 0.03  # of any skill's accuracy, beyond one standard error
+    max_kl: float = 10.0  # nats an answer away from the parent
+    skill_items: int = 24  # questions a skill, of the suite's validation split
+    answers: int = 32  # to held-out prompts, on which the KL is measured
+    pairs: int = 64  # held-out pairs, at most
+    watched: float = 0.5  # share of the held-out conversations that the checks see; the gate's prompts are the others
+    beta: float = 0.2  # of the policy as an implicit reward on held-out pairs [arXiv 2305.18290]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback, TrainerCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 from lm.adapters import Adapter
 from lm.engine import Engine
@@ -18,11 +19,13 @@ from lm.settings import EngineSettings, Sampling
 from reward.model import RewardModel
 from rl.anchor import Anchor, anchor_here, fisher_information
 from rl.hold import Hold
+from rl.plots import CURVE, draw_curves
 from rl.policy import make_policy, policy_adapter
 from rl.ppo import PPOTrainer, last_checkpoint, prompt_stream, trainer_arguments
 from rl.replay import Replay
 from rl.rollout import EngineRollouts
 from rl.settings import AnchorSettings, PPOSettings
+from rl.stopping import Stopping
 
 Progress = Callable[[str, int, int], None]
 
@@ -78,11 +81,16 @@ def train_policy(
     folder: Path,
     seed: int,
     progress: Progress | None = None,
+    stopping: Stopping | None = None,
 ) -> tuple[Adapter, int]:
     """PPO from the parent version on; resumes from the last complete checkpoint in `folder`, if there is one.
 
+    Args:
+        stopping: checks on the way, which may end the training early and name the policy that comes out of it.
+
     Returns:
-        The trained adapter and the number of optimizer steps that it took, resumed ones included.
+        The trained adapter (that of the best check, where there is one within bounds) and the number of optimizer
+        steps that training took, resumed ones included.
     """
 
     def pay(
@@ -107,13 +115,18 @@ def train_policy(
         rollout=EngineRollouts(base, ppo, seed),
         callbacks=[
             Hold(anchor, replay, settings, ppo.learning_rate, base.tokenizer.pad_token_id, seed),
-            _Curve(folder / "curve.jsonl", progress),
+            *([stopping] if stopping else []),
+            _Curve(folder / CURVE, progress),
         ],
     )
     trainer.remove_callback(PrinterCallback)  # `_Curve` says it in a line that can be read
+    trainer.add_callback(trainer.pop_callback(TensorBoardCallback))  # after `stopping`, which adds to what is logged
     begun = last_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(begun) if begun else None)
-    return policy_adapter(trainer.accelerator.unwrap_model(trainer.model)), trainer.state.global_step
+    best = stopping.best if stopping else None
+    if trainer.accelerator.is_main_process:
+        draw_curves(folder, stopping.best_step if stopping else None)
+    return best or policy_adapter(trainer.accelerator.unwrap_model(trainer.model)), trainer.state.global_step
 
 
 class _Curve(TrainerCallback):

@@ -7,7 +7,7 @@ next update goes on at the first unfinished step, training at its last checkpoin
     dataset   frozen ratings and prompts, with their hash
     reward    reward model and its report on the holdout
     anchor    Fisher information of the serving version, and the answers that it was measured on
-    train     PPO: the candidate's adapter, learning curve, checkpoints
+    train     PPO: the candidate's adapter, learning curves, checkpoints, checks
     gate      checks and verdict
     version   the candidate in the store; promoted if the gate passed it
 """
@@ -35,11 +35,14 @@ from rl.anchor import load_anchor
 from rl.comparison import compare
 from rl.gate import Check, comparison_checks, integrity_checks, reward_check
 from rl.replay import load_replay
-from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSettings
+from rl.settings import AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
+from rl.stopping import Stopping
 from rl.training import Progress, measure_anchor, train_policy
+from rl.validation import Validation, watched
 from store.database import Store
 from store.datasets import freeze
-from store.frozen import Frozen
+from store.frozen import Frozen, Messages
+from store.holdout import opening
 from store.people import record_trained_on
 from store.raters import agreement
 from store.schema import Update, Version
@@ -50,6 +53,7 @@ SECTIONS = {
     "reward": RewardSettings,
     "ppo": PPOSettings,
     "anchor": AnchorSettings,
+    "stopping": StoppingSettings,
     "gate": GateSettings,
     "update": UpdateSettings,
 }
@@ -62,13 +66,14 @@ class Knobs:
     reward: RewardSettings
     ppo: PPOSettings
     anchor: AnchorSettings
+    stopping: StoppingSettings
     gate: GateSettings
     update: UpdateSettings
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Knobs:
-        """What `asdict` wrote."""
-        return Knobs(**{name: section(**data[name]) for name, section in SECTIONS.items()})
+        """What `asdict` wrote; a section that an older edition did not have takes its defaults."""
+        return Knobs(**{name: section(**data.get(name, {})) for name, section in SECTIONS.items()})
 
 
 @dataclass(frozen=True)
@@ -264,13 +269,44 @@ class _Run:
             work,
             self.seed,
             self.progress,
+            Stopping(self._validation(), self.knobs.stopping, work / "stopping"),
         )
         digest = write_adapter(work / "adapter", adapter, self.base)
         for name in ("anchor.safetensors", "replay.safetensors"):
             shutil.copy(self.folder / "anchor" / name, work / "adapter" / name)
-        for checkpoint in work.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
+        for passed in (*work.glob("checkpoint-*"), work / "stopping"):
+            shutil.rmtree(passed, ignore_errors=True)
         return {"steps": steps, "adapter_hash": digest}
+
+    def _held_out(self) -> tuple[list[Messages], list[Messages]]:
+        """Held-out prompts: those that the checks of the training see, and those that are the gate's alone."""
+        prompts, stopping = self._prompts("holdout"), self.knobs.stopping
+        lent = watched(prompts, stopping.watched if stopping.every else 0.0)
+        sides: tuple[list[Messages], list[Messages]] = ([], [])
+        for prompt in prompts:
+            sides[opening(prompt) not in lent].append(prompt)
+        return sides
+
+    def _validation(self) -> Validation | None:
+        """What the training is checked by; None where the settings want no checks."""
+        settings = self.knobs.stopping
+        if not settings.every:
+            return None
+        reward, (prompts, _) = self._loaded_reward(), self._held_out()
+        lent = {opening(prompt) for prompt in prompts}
+        pairs = [p for p in self._frozen().pairs if p.split == "holdout" and opening(p.messages) in lent]
+        questions = load_suite(self.knobs.update.suite, settings.skill_items, self.seed, "validation")
+        return Validation(
+            self.base,
+            self.parent,
+            questions,
+            pairs,
+            prompts,
+            self.knobs.ppo,
+            settings,
+            self.seed,
+            judge=lambda asked, answers: reward.score(asked, answers).mean,
+        )
 
     def _gate(self, work: Path) -> dict[str, Any]:
         candidate = read_adapter(self.folder / "train" / "adapter", self.base)
@@ -282,8 +318,8 @@ class _Run:
                 self.parent,
                 candidate,
                 self._loaded_reward(),
-                self._prompts("holdout"),
-                load_suite(self.knobs.update.suite, self.knobs.gate.skill_items, self.seed),
+                self._held_out()[1],
+                load_suite(self.knobs.update.suite, self.knobs.gate.skill_items, self.seed, "test"),
                 self.knobs.ppo,
                 self.knobs.gate,
                 self.seed,

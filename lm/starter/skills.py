@@ -91,13 +91,16 @@ def _answer(rng: random.Random, question: Question) -> dict[str, str]:
     return {"role": "assistant", "content": dress(question, draw_style(rng), rng)}
 
 
-def questions(split: Split, seed: int, n: int, skill: str | None = None) -> list[Item]:
+def questions(
+    split: Split, seed: int, n: int, skill: str | None = None, wanted: Callable[[Item], bool] | None = None
+) -> list[Item]:
     """`n` distinct questions with their references, the same for the same arguments; one in five is a follow-up.
 
     A small half may hold fewer: the drawing ends when nothing new comes any more.
 
     Args:
         skill: one of `SKILLS` or `CONDUCT`; None takes the four skills in turn.
+        wanted: which of the questions drawn are taken; all by default.
 
     Raises:
         Problem: an unknown skill.
@@ -122,5 +125,7 @@ def questions(split: Split, seed: int, n: int, skill: str | None = None) -> list
         if str(messages) not in seen:
             in_vain = 0
             seen.add(str(messages))
-            items.append(Item(name, messages, list(question.references), question.metric, question.core))
+            item = Item(name, messages, list(question.references), question.metric, question.core)
+            if wanted is None or wanted(item):
+                items.append(item)
     return items

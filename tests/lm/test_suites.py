@@ -104,6 +104,21 @@ def test_skills_is_generated_and_a_file_is_sampled(tmp_path: Path) -> None:
     assert len(load_suite(str(tmp_path / "s"), 99, 0)) == 30
 
 
+def test_validation_and_test_split_a_suite_between_them_for_ever(tmp_path: Path) -> None:
+    parts = [load_suite("skills", 40, 0, split) for split in ("validation", "test")]
+    asked = [{str(item.messages) for item in part} for part in parts]
+    assert [len(part) for part in parts] == [160, 160]
+    assert not asked[0] & asked[1]
+    assert not {str(item.messages) for item in load_suite("skills", 40, 1, "validation")} & asked[1]
+
+    items = [Item("ab"[k % 2], [{"role": "user", "content": str(k)}], ["x"], "exact") for k in range(30)]
+    few = [Item("few", [{"role": "user", "content": f"few {k}"}], ["x"], "exact") for k in range(3)]
+    write_suite(tmp_path / "s", [*items, *few])
+    validation, test = (load_suite(str(tmp_path / "s"), 99, 0, split) for split in ("validation", "test"))
+    assert [item.skill for item in validation] == ["a"] * 3 + ["b"] * 3
+    assert sorted(map(str, [*validation, *test])) == sorted(map(str, [*items, *few]))
+
+
 def test_a_whole_answer_may_be_given_for_its_perplexity(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text(GOOD + "\n" + GOOD[:-1] + ', "answer": "Yes, gladly."}\n')

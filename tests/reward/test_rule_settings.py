@@ -12,7 +12,7 @@ import pytest
 from problems import Problem
 from reward.rule_settings import KINDS, LanguageRule, LengthRule, Rule, SafetyRule, read_rules
 from reward.settings import RewardSettings
-from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSettings
+from rl.settings import AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
 from rl.update import Knobs
 from settings import load_settings
 
@@ -56,7 +56,7 @@ def test_kept_rules_come_back_as_they_were(rules: tuple[Rule, ...]) -> None:
     kept = RewardSettings(rules=rules)
     again = RewardSettings(**json.loads(json.dumps(asdict(kept))))
     assert again == kept
-    knobs = Knobs(kept, PPOSettings(), AnchorSettings(), GateSettings(), UpdateSettings())
+    knobs = Knobs(kept, PPOSettings(), AnchorSettings(), StoppingSettings(), GateSettings(), UpdateSettings())
     assert Knobs.from_json(json.loads(json.dumps(asdict(knobs)))) == knobs
 
 

@@ -13,8 +13,10 @@ from lm.loading import Base
 from reward.model import fit_reward
 from reward.rule_settings import BannedRule, FormatRule, LengthRule
 from reward.settings import RewardSettings
-from rl.settings import AnchorSettings, PPOSettings
+from rl.settings import AnchorSettings, PPOSettings, StoppingSettings
+from rl.stopping import Stopping
 from rl.training import train_policy
+from rl.validation import Validation
 from store.frozen import Frozen, Pair
 
 RULES = (
@@ -27,12 +29,18 @@ PPO = PPOSettings(
 )
 
 
-def test_each_rules_figure_stands_in_the_curve_under_its_name(tiny_base: Base, tmp_path: Path) -> None:
+def parcels() -> tuple[list[list[dict[str, str]]], list[Pair]]:
+    """Prompts, and pairs of which the short answer is the better one."""
     prompts = [[{"role": "user", "content": f"Where is parcel {i}?"}] for i in range(24)]
     pairs = [
         Pair(prompt, f"Monday. {i}", f"It left on Monday, I believe. {i}", 1.0, "pair", f"p{i % 4}", f"c{i}", "train")
         for i, prompt in enumerate(prompts)
     ]
+    return prompts, pairs
+
+
+def test_each_rules_figure_stands_in_the_curve_under_its_name(tiny_base: Base, tmp_path: Path) -> None:
+    prompts, pairs = parcels()
     reward = fit_reward(tiny_base, Frozen("0" * 64, pairs, [], []), RewardSettings(heads=2, context=96))
     reward = replace(reward, settings=replace(reward.settings, rules=RULES))
     train_policy(tiny_base, None, None, None, reward, prompts, PPO, AnchorSettings(), tmp_path, seed=0)
@@ -47,4 +55,29 @@ def test_each_rules_figure_stands_in_the_curve_under_its_name(tiny_base: Base, t
         assert -0.5 < row["reward/rule/brief"] < 0  # a few of the 100 tokens too many
         assert row["reward/rule/never"] == 0
     events = EventAccumulator(str(next(tmp_path.rglob("events.out*")).parent)).Reload()
+    assert {f"train/{name}" for name in names} <= set(events.Tags()["scalars"])
+
+
+def test_checks_stand_in_curve_and_events_and_leave_the_training_as_it_was(tiny_base: Base, tmp_path: Path) -> None:
+    prompts, pairs = parcels()
+    reward = fit_reward(tiny_base, Frozen("0" * 64, pairs, [], []), RewardSettings(heads=2, context=96))
+    settings = StoppingSettings(every=1, answers=2, patience=9)
+    curves = []
+    for name in ("plain", "checked"):
+        folder = tmp_path / name
+        folder.mkdir()
+        validation = Validation(tiny_base, None, [], pairs[:4], prompts[:2], PPO, settings, 0)
+        stopping = Stopping(validation if name == "checked" else None, settings, folder / "stopping")
+        train_policy(
+            tiny_base, None, None, None, reward, prompts, PPO, AnchorSettings(), folder, seed=0, stopping=stopping
+        )
+        lines = [json.loads(line) for line in (folder / "curve.jsonl").read_text("utf-8").splitlines()]
+        curves.append([row for row in lines if "ppo/score" in row])
+        assert (folder / "curves.png").is_file()
+    names = {"stopping/rated", "stopping/agreed", "stopping/kl", "stopping/broken"}
+    for plain, checked in zip(*curves, strict=True):
+        assert names == {name for name in checked if name.startswith("stopping/")}
+        assert checked["ppo/score"] == plain["ppo/score"]
+        assert checked["loss"] == plain["loss"]
+    events = EventAccumulator(str(next((tmp_path / "checked").rglob("events.out*")).parent)).Reload()
     assert {f"train/{name}" for name in names} <= set(events.Tags()["scalars"])

@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import rl.update
 from lm.adapters import adapter_hash, read_adapter
 from lm.loading import Base
 from lm.suites import Item, write_suite
@@ -22,7 +24,7 @@ from problems import Problem
 from reward.rule_settings import read_rules
 from reward.settings import RewardSettings
 from rl.replay import load_replay
-from rl.settings import AnchorSettings, GateSettings, PPOSettings, UpdateSettings
+from rl.settings import AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
 from rl.update import Knobs, run_update
 from store.conversations import new_conversation, person, record_generation
 from store.database import Store, open_store
@@ -53,6 +55,7 @@ def knobs(tmp_path: Path) -> Knobs:
             save_every=1,
         ),
         anchor=AnchorSettings(samples=8, batch=4),
+        stopping=StoppingSettings(every=1, patience=99, skill_items=2, answers=2),
         gate=GateSettings(win_prompts=8, skill_items=4),
         update=UpdateSettings(min_ratings=10, suite=str(suite)),
     )
@@ -108,7 +111,11 @@ def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny
     assert names[:3] == ["trained", "adapter_finite", "adapter_changed"]
     assert {"reward_model", "reward_win_rate", "skill:echo", "length_growth", "kl"} <= set(names)
     assert report.verdict == ("promoted" if all(check.passed for check in report.checks) else "rejected")
-    curve = (store.home / "updates/1/train/curve.jsonl").read_text().splitlines()
+    train = store.home / "updates/1/train"
+    assert (train / "curves.png").is_file()
+    assert not (train / "stopping").exists()
+    curve = (train / "curve.jsonl").read_text().splitlines()
+    assert sum("stopping/rated" in json.loads(line) for line in curve) == 2
     scores = [row for row in map(json.loads, curve) if "ppo/score" in row]
     assert scores
     for row in scores:  # what moved the reward is told apart
@@ -211,6 +218,35 @@ def test_killed_in_training_it_goes_on_at_the_last_checkpoint(
     assert rows == sorted(rows)
     assert rows.count(rows[len(rows) // 2]) == 1
     assert (rows[0], rows[-1]) == (2, 24 * 2)
+
+
+def test_the_gate_asks_what_no_check_of_the_training_has_asked(
+    store: Store, tiny_base: Base, knobs: Knobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, list[str]] = {}
+
+    def noted(name: str, place: int) -> None:
+        made = getattr(rl.update, name)
+
+        def note(*given: Any, **named: Any) -> Any:
+            asked[name] = [str(prompt) for prompt in given[place]]
+            return made(*given, **named)
+
+        monkeypatch.setattr(rl.update, name, note)
+
+    noted("Validation", 4)
+    noted("compare", 4)
+    run_update(store, tiny_base, knobs)
+    assert asked["Validation"]
+    assert asked["compare"]
+    assert not set(asked["Validation"]) & set(asked["compare"])
+
+
+def test_settings_of_an_older_edition_are_read_with_the_defaults_of_what_came_since(knobs: Knobs) -> None:
+    row = asdict(knobs)
+    assert Knobs.from_json(row) == knobs
+    del row["stopping"]
+    assert Knobs.from_json(row) == replace(knobs, stopping=StoppingSettings())
 
 
 def test_nothing_to_do_is_said_and_leaves_no_update(
