@@ -110,7 +110,7 @@ class ParentKL:
     def _through_head(self, ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
         """Summed KL of hidden states [N, width] and its gradient in those of the policy [N, width]."""
         size = max(1, CHUNK // self.model.get_base_model().config.get_text_config().vocab_size)
-        total, gradients = ours.new_zeros((), dtype=torch.float32), []
+        total, gradients = ours.new_zeros((), dtype=torch.promote_types(ours.dtype, torch.float32)), []
         for mine, parent in zip(ours.split(size), theirs.split(size), strict=True):
             mine = mine.requires_grad_()
             with torch.no_grad():
@@ -132,7 +132,8 @@ class _Given(nn.Module):
 
 
 class _Head:
-    """A causal language model's own way from hidden states [N, width] to log-probabilities [N, vocabulary], float32.
+    """A causal language model's own way from hidden states [N, width] to log-probabilities [N, vocabulary], float32
+    or better.
 
     The model's class does it, so that whatever it puts after its head (scales, soft caps) is there. It runs in a shell
     that shares everything but the trunk, and none of the wrappers that a trainer put around `forward`.
@@ -153,7 +154,7 @@ class _Head:
     def __call__(self, hidden: Tensor) -> Tensor:
         self.given.hidden = hidden[None]
         logits: Tensor = self.shell(use_cache=False).logits[0]
-        return logits.float().log_softmax(-1)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
 @contextmanager
