@@ -20,7 +20,14 @@ from chat.settings import ChatSettings
 from lm.settings import BackendSettings, EngineSettings, Sampling
 from problems import Problem
 from reward.settings import RewardSettings
-from rl.settings import AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
+from rl.settings import (
+    AlgorithmSettings,
+    AnchorSettings,
+    GateSettings,
+    PPOSettings,
+    StoppingSettings,
+    UpdateSettings,
+)
 
 FILE = "ratchet.toml"
 ENVIRONMENT = "RATCHET_"
@@ -43,6 +50,7 @@ class Settings:
     chat: ChatSettings = field(default_factory=ChatSettings)
     reward: RewardSettings = field(default_factory=RewardSettings)
     ppo: PPOSettings = field(default_factory=PPOSettings)
+    algorithms: AlgorithmSettings = field(default_factory=AlgorithmSettings)
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
     stopping: StoppingSettings = field(default_factory=StoppingSettings)
     gate: GateSettings = field(default_factory=GateSettings)

@@ -42,6 +42,24 @@ class PPOSettings:
     save_every: int = 5  # rollouts between checkpoints
 
 
+Algorithm = Literal["ppo", "grpo", "rloo", "dpo", "kto", "sft"]
+
+
+@dataclass(frozen=True)
+class AlgorithmSettings:
+    """The updates other than PPO. Prompts, rollouts, clipping and the adapter's rank are PPO's."""
+
+    group: int = 8  # answers to each prompt of GRPO and RLOO; divides ppo.episodes [arXiv 2402.03300, 2402.14740]
+    kl: float = 0.05  # strength of the KL to the serving version: a token in GRPO's loss, an answer in RLOO's reward
+    scale: Literal["group", "batch", "none"] = "group"  # what divides GRPO's advantages; none: [arXiv 2503.20783]
+    beta: float = 0.1  # of DPO and KTO: what a nat away from the serving version costs [arXiv 2305.18290, 2402.01306]
+    learning_rate: float = 1e-4  # of DPO, KTO and SFT: AdamW, constant
+    epochs: int = 3  # passes of DPO, KTO and SFT over their ratings
+    batch: int = 8  # ratings an optimizer step of DPO, KTO and SFT
+    answer_tokens: int = 512  # of a rated answer; the rest of a longer one is not learned from
+    save_every: int = 50  # optimizer steps between checkpoints of DPO, KTO and SFT
+
+
 @dataclass(frozen=True)
 class AnchorSettings:
     """Elastic weight consolidation around the serving version [arXiv 1612.00796]."""
@@ -91,6 +109,7 @@ class GateSettings:
 class UpdateSettings:
     """When an update is worth its time, and on which machine it runs."""
 
+    algorithm: Algorithm = "ppo"  # what moves the policy
     min_ratings: int = 50  # present ratings below which there is nothing to do, unless forced
     seed: int = 0  # of the split into batches, the rollouts and the gate's answers
     suite: str = "skills"  # the suite that must not be forgotten: a name or a file

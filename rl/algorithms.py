@@ -1,0 +1,256 @@
+"""The updates other than PPO, by TRL's own trainers: GRPO, RLOO, DPO, KTO and SFT on corrections.
+
+Each trains the same policy from the same parent version as PPO does and takes the same callbacks, so that the anchor
+holds it in the same way. GRPO and RLOO answer prompts through the engine and are paid by the reward model; DPO, KTO
+and SFT learn from the ratings themselves. The reference of all but SFT is the parent version: TRL keeps a frozen copy
+of the adapter as it was at the start.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from peft import PeftModel
+from transformers import Trainer, TrainerCallback
+from trl import (
+    DPOConfig,
+    DPOTrainer,
+    GRPOConfig,
+    GRPOTrainer,
+    KTOConfig,
+    KTOTrainer,
+    RLOOConfig,
+    RLOOTrainer,
+    SFTConfig,
+    SFTTrainer,
+)
+
+from lm.loading import Base
+from lm.prompts import Message
+from problems import Problem
+from rl.checkpoints import MarkComplete
+from rl.ppo import prompt_stream
+from rl.preference_data import (
+    check_evidence,
+    correction_rows,
+    corrections,
+    preference_rows,
+    preferences,
+    training_stream,
+    verdict_rows,
+    verdicts,
+    with_mismatched,
+)
+from rl.rollout import EngineRollouts
+from rl.settings import AlgorithmSettings, PPOSettings
+from store.frozen import Frozen
+
+RewardFunction = Callable[..., list[float]]
+
+
+def online_trainer(
+    algorithm: str,
+    base: Base,
+    model: PeftModel,
+    reward: RewardFunction,
+    prompts: Sequence[Sequence[Message]],
+    ppo: PPOSettings,
+    settings: AlgorithmSettings,
+    folder: Path,
+    seed: int,
+    callbacks: list[TrainerCallback],
+    processes: int = 1,
+) -> Trainer:
+    """GRPO [arXiv 2402.03300] or RLOO [arXiv 2402.14740]: no critic, an answer is judged beside others to its prompt.
+
+    Args:
+        algorithm: grpo or rloo.
+        model: the policy, from `make_policy`.
+        reward: called with prompts, completions (conversational), completion_ids; returns one reward an answer.
+        prompts: what the policy answers; each `settings.group` times.
+        ppo: rollouts, passes over each, learning rate, clip and temperature.
+        callbacks: among them the one that holds the policy.
+        processes: how many share each minibatch.
+
+    Raises:
+        Problem: the rollout cannot be cut into groups and minibatches (status 2).
+    """
+    uneven = ppo.episodes % settings.group or ppo.episodes % ppo.minibatch or ppo.minibatch % processes
+    if uneven or settings.group < 2:
+        raise Problem(
+            f"ppo.episodes is {ppo.episodes}, ppo.minibatch {ppo.minibatch} and algorithms.group {settings.group}, "
+            f"for {processes} process(es).",
+            hint="Make episodes a multiple of minibatch and group, minibatch one of the processes, group two or more.",
+            status=2,
+        )
+    minibatches = ppo.episodes // ppo.minibatch
+    a_rollout = minibatches * ppo.epochs
+    options: dict[str, Any] = _shared(folder, seed, base, steps=ppo.updates * a_rollout) | {
+        "learning_rate": ppo.learning_rate,
+        "max_grad_norm": ppo.max_grad_norm,
+        "per_device_train_batch_size": ppo.minibatch // processes,
+        "steps_per_generation": minibatches,
+        "num_iterations": ppo.epochs,
+        "num_generations": settings.group,
+        "max_completion_length": ppo.max_tokens,
+        "temperature": ppo.temperature,
+        "epsilon": ppo.clip,
+        "beta": settings.kl,
+        "shuffle_dataset": False,
+        "remove_unused_columns": False,
+        "save_steps": ppo.save_every * a_rollout,
+        "logging_steps": a_rollout,
+    }
+    common: dict[str, Any] = {
+        "model": model,
+        "reward_funcs": _ending(reward, base.eos_ids, ppo.missing_eos),
+        "train_dataset": prompt_stream(prompts, ppo, seed),
+        "processing_class": base.tokenizer,
+        "callbacks": [*callbacks, MarkComplete()],
+    }
+    rollout = EngineRollouts(base, ppo, seed)
+    if algorithm == "rloo":
+        return RolloutRLOO(rollout, args=RLOOConfig(**options), **common)
+    with warnings.catch_warnings():
+        # The version of TRL is pinned and tests hold its contract, so its being experimental is taken care of.
+        warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
+        return GRPOTrainer(args=GRPOConfig(scale_rewards=settings.scale, **options), rollout_func=rollout, **common)
+
+
+def offline_trainer(
+    algorithm: str,
+    base: Base,
+    model: PeftModel,
+    frozen: Frozen,
+    ppo: PPOSettings,
+    settings: AlgorithmSettings,
+    folder: Path,
+    seed: int,
+    callbacks: list[TrainerCallback],
+    processes: int = 1,
+) -> Trainer:
+    """DPO [arXiv 2305.18290] on pairs, KTO [arXiv 2402.01306] on single answers, or SFT on corrections.
+
+    Args:
+        algorithm: dpo, kto or sft.
+        model: the policy, from `make_policy`.
+        frozen: whose training split is learned from.
+        ppo: how many tokens of a prompt are read.
+        callbacks: among them the one that holds the policy.
+        processes: how many share each batch.
+
+    Raises:
+        Problem: there is nothing to learn from (status 3), or the batch cannot be shared out (status 2).
+    """
+    check_evidence(algorithm, frozen)
+    if settings.batch % processes or (algorithm == "kto" and settings.batch < 2 * processes):
+        raise Problem(
+            f"algorithms.batch is {settings.batch}, for {processes} process(es).",
+            hint="Make it a multiple of the number of processes; for KTO, which compares answers, two each or more.",
+            status=2,
+        )
+    longest = settings.answer_tokens
+    if algorithm == "dpo":
+        rows = preference_rows(base, preferences(frozen), ppo, longest)
+    elif algorithm == "kto":
+        rows = verdict_rows(base, verdicts(frozen), ppo, longest)
+    else:
+        rows = correction_rows(base, corrections(frozen), ppo, longest)
+    stream = training_stream(rows, settings, seed)
+    steps = len(stream) // settings.batch
+    options: dict[str, Any] = _shared(folder, seed, base, steps) | {
+        "learning_rate": settings.learning_rate,
+        "max_grad_norm": ppo.max_grad_norm,
+        "per_device_train_batch_size": settings.batch // processes,
+        "train_sampling_strategy": "sequential",  # the stream is shuffled already
+        "max_length": None,  # prompts and answers are cut already
+        "save_steps": settings.save_every,
+        "logging_steps": max(1, steps // 40),
+    }
+    common: dict[str, Any] = {
+        "model": model,
+        "processing_class": base.tokenizer,
+        "callbacks": [*callbacks, MarkComplete()],
+    }
+    if algorithm == "dpo":
+        return EncodedDPO(args=DPOConfig(beta=settings.beta, **options), train_dataset=stream, **common)
+    if algorithm == "sft":
+        prepared = {"skip_prepare_dataset": True}
+        return SFTTrainer(args=SFTConfig(dataset_kwargs=prepared, **options), train_dataset=stream, **common)
+    liked = sum(row["label"] for row in rows)
+    weights = {  # so that both kinds weigh the same in all [arXiv 2402.01306, equation 8]
+        "desirable_weight": max(1.0, (len(rows) - liked) / liked),
+        "undesirable_weight": max(1.0, liked / (len(rows) - liked)),
+    }
+    return EncodedKTO(
+        args=KTOConfig(beta=settings.beta, **weights, **options),
+        train_dataset=with_mismatched(stream, settings.batch),
+        **common,
+    )
+
+
+def _ending(reward: RewardFunction, ends: frozenset[int], missing: float) -> RewardFunction:
+    """`reward`, with `missing` added where an answer does not end, as PPO adds it."""
+
+    @wraps(reward)
+    def paid(completion_ids: list[list[int]], **told: Any) -> list[float]:
+        rewards = reward(completion_ids=completion_ids, **told)
+        return [each if ids[-1] in ends else each + missing for each, ids in zip(rewards, completion_ids, strict=True)]
+
+    return paid
+
+
+def _shared(folder: Path, seed: int, base: Base, steps: int) -> dict[str, Any]:
+    """What all of TRL's configurations are given alike."""
+    on_cpu = base.device.type == "cpu"
+    return {
+        "output_dir": str(folder),
+        "seed": seed,
+        "use_cpu": on_cpu,
+        "bf16": False,
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.0,
+        "gradient_accumulation_steps": 1,
+        "max_steps": steps,
+        "activation_checkpointing": False,
+        "save_strategy": "steps",
+        "report_to": "tensorboard",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": not on_cpu,
+    }
+
+
+class RolloutRLOO(RLOOTrainer):
+    """TRL's RLOO with the engine's rollouts, for which it has no argument as GRPO has."""
+
+    def __init__(self, rollout: EngineRollouts, **options: Any) -> None:
+        self.rollout = rollout
+        self._answers: list[list[int]] = []
+        super().__init__(**options)
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        done = self.rollout(prompts, self)
+        self._answers = done["completion_ids"]
+        return done["prompt_ids"], None, {}
+
+    def _generate_single_turn(self, prompt_ids: Any, images: Any, multimodal_fields: Any) -> list[list[int]]:
+        return self._answers
+
+
+class EncodedDPO(DPOTrainer):
+    """TRL's DPO on rows that are token ids already: the serving template is applied in its own way."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+
+class EncodedKTO(KTOTrainer):
+    """TRL's KTO on rows that are token ids already, with the mismatched answers beside them."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset

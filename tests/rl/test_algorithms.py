@@ -1,0 +1,186 @@
+"""The updates other than PPO on a tiny model: each moves the policy the right way, is held, and can be resumed."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import Trainer, TrainerCallback
+from trl import DPOTrainer, KTOTrainer, RLOOTrainer
+
+from lm.adapters import Adapter
+from lm.likelihood import batches, log_likelihood
+from lm.loading import Base
+from problems import Problem
+from rl.algorithms import offline_trainer, online_trainer
+from rl.anchor import adapter_parameters
+from rl.checkpoints import last_complete
+from rl.policy import make_policy, policy_adapter
+from rl.preference_data import encode_completed
+from rl.settings import AlgorithmSettings, PPOSettings
+from store.frozen import Frozen, Pair
+
+PPO = PPOSettings(
+    updates=4, episodes=16, minibatch=8, epochs=2, max_tokens=12, prompt_tokens=64, rank=4, learning_rate=3e-3,
+    save_every=1,
+)  # fmt: skip
+SETTINGS = AlgorithmSettings(group=4, learning_rate=3e-3, epochs=2, batch=4, save_every=4)
+PROMPTS = [[{"role": "user", "content": text}] for text in ("Where?", "When does it come?", "Two plus three?", "Hi")]
+PAIRS = [
+    Pair(prompt, f"On Monday {i}.", f"Please call again {i}!", 1.0, "correction", "ann", f"c{i}", "train")
+    for i, prompt in enumerate(PROMPTS * 2)
+]
+FROZEN = Frozen("0" * 64, PAIRS, [], [])
+ONLINE, OFFLINE = ("grpo", "rloo"), ("dpo", "kto", "sft")
+
+
+def vowels(completions: list[Any], **_: Any) -> list[float]:
+    """Reward: share of vowels among an answer's characters."""
+    texts = [completion[0]["content"] for completion in completions]
+    return [2.0 * sum(c in "aeiou" for c in text) / max(1, len(text)) for text in texts]
+
+
+@pytest.fixture(scope="module")
+def parent(tiny_base: Base) -> Adapter:
+    """A version that answers otherwise than the base: both matrices of its adapter are far from zero."""
+    policy = make_policy(tiny_base, None, PPO, seed=3)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in adapter_parameters(policy).values():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return policy_adapter(policy)
+
+
+def trainer(
+    algorithm: str,
+    base: Base,
+    parent: Adapter | None,
+    folder: Path,
+    ppo: PPOSettings = PPO,
+    settings: AlgorithmSettings = SETTINGS,
+    callbacks: list[TrainerCallback] | None = None,
+) -> Trainer:
+    model = make_policy(base, parent, ppo, seed=0)
+    if algorithm in ONLINE:
+        return online_trainer(
+            algorithm, base, model, vowels, PROMPTS, ppo, settings, folder, seed=0, callbacks=callbacks or []
+        )
+    return offline_trainer(algorithm, base, model, FROZEN, ppo, settings, folder, seed=0, callbacks=callbacks or [])
+
+
+def likelihoods(model: PeftModel, base: Base, answers: list[str]) -> torch.Tensor:
+    """Log-likelihood of each pair's answer, in the pairs' order."""
+    told = [encode_completed(base, pair.messages, text, PPO, 64) for pair, text in zip(PAIRS, answers, strict=True)]
+    rows = [(prompt + answer, len(prompt)) for prompt, answer in told]
+    found = torch.zeros(len(rows))
+    model.eval()
+    with torch.inference_mode():
+        for batch in batches(rows, base.tokenizer.pad_token_id, 8, base.device):
+            found[batch.rows] = log_likelihood(model, batch)
+    return found
+
+
+def curve(trained: Trainer, figure: str) -> list[float]:
+    return [row[figure] for row in trained.state.log_history if figure in row]
+
+
+@pytest.mark.parametrize("algorithm", OFFLINE)
+def test_what_people_said_is_what_the_policy_learns(
+    tiny_base: Base, parent: Adapter, tmp_path: Path, algorithm: str
+) -> None:
+    taught = trainer(algorithm, tiny_base, parent, tmp_path, settings=replace(SETTINGS, epochs=6))
+    good, bad = [pair.first for pair in PAIRS], [pair.second for pair in PAIRS]
+    before = likelihoods(taught.model, tiny_base, good), likelihoods(taught.model, tiny_base, bad)
+    taught.train()
+    after = likelihoods(taught.model, tiny_base, good), likelihoods(taught.model, tiny_base, bad)
+    if algorithm == "sft":
+        assert (after[0] > before[0] + 1.0).all()
+    else:
+        assert ((after[0] - after[1]) > (before[0] - before[1]) + 1.0).all()
+
+
+@pytest.mark.parametrize("algorithm", ONLINE)
+def test_what_is_rewarded_is_what_the_policy_learns(
+    tiny_base: Base, parent: Adapter, tmp_path: Path, algorithm: str
+) -> None:
+    ppo = replace(PPO, updates=16, episodes=32, minibatch=16, learning_rate=5e-3, missing_eos=0.0)
+    taught = trainer(algorithm, tiny_base, parent, tmp_path, ppo, replace(SETTINGS, group=8, kl=0.005))
+    taught.train()
+    rewards = curve(taught, "reward")
+    assert len(rewards) == 16
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.1
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo", "dpo", "kto"])
+def test_the_reference_is_the_parent_version(tiny_base: Base, parent: Adapter, tmp_path: Path, algorithm: str) -> None:
+    """A policy that stands still stays at its reference: no KL, and no margin, so that DPO's loss is log 2."""
+    still = trainer(
+        algorithm,
+        tiny_base,
+        parent,
+        tmp_path,
+        replace(PPO, updates=1, learning_rate=0.0),
+        replace(SETTINGS, learning_rate=0.0, epochs=1),
+    )
+    still.train()
+    if algorithm in OFFLINE:
+        assert len(curve(still, "loss")) == (2 if algorithm == "dpo" else 4)
+        for loss in curve(still, "loss"):
+            assert loss == pytest.approx(math.log(2) if algorithm == "dpo" else 0.5, abs=1e-4)
+    for kl in curve(still, "kl"):
+        assert kl == pytest.approx(0.0, abs=1e-4)
+    assert algorithm == "dpo" or curve(still, "kl")
+
+
+class StopHalfway(TrainerCallback):
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_training_stop = state.global_step >= state.max_steps // 2
+
+
+@pytest.mark.parametrize("algorithm", [*ONLINE, *OFFLINE])
+def test_stopped_and_resumed_equals_never_stopped(
+    tiny_base: Base, parent: Adapter, tmp_path: Path, algorithm: str
+) -> None:
+    ppo, settings = replace(PPO, updates=2), replace(SETTINGS, save_every=2 if algorithm != "kto" else 4)
+    whole = trainer(algorithm, tiny_base, parent, tmp_path / "whole", ppo, settings)
+    whole.train()
+    halved = tmp_path / "halved"
+    trainer(algorithm, tiny_base, parent, halved, ppo, settings, [StopHalfway()]).train()
+    begun = last_complete(halved)
+    assert begun is not None
+    assert begun.name == f"checkpoint-{whole.state.max_steps // 2}"
+    resumed = trainer(algorithm, tiny_base, parent, halved, ppo, settings)
+    resumed.train(resume_from_checkpoint=str(begun))
+    assert resumed.state.global_step == whole.state.global_step == whole.state.max_steps
+    expected = policy_adapter(whole.model).weights
+    for name, (a, b) in policy_adapter(resumed.model).weights.items():
+        torch.testing.assert_close(a, expected[name][0], rtol=0, atol=1e-6)
+        torch.testing.assert_close(b, expected[name][1], rtol=0, atol=1e-6)
+    assert [each.name for each in halved.glob("checkpoint-*")] == [f"checkpoint-{whole.state.max_steps}"]
+
+
+def test_settings_that_cannot_be_batched_are_refused(tiny_base: Base, tmp_path: Path) -> None:
+    for algorithm, name, settings in (
+        ("grpo", "algorithms.group 5", replace(SETTINGS, group=5)),
+        ("rloo", "algorithms.group 1", replace(SETTINGS, group=1)),
+        ("kto", "algorithms.batch is 1", replace(SETTINGS, batch=1)),
+    ):
+        with pytest.raises(Problem, match=name) as refused:
+            trainer(algorithm, tiny_base, None, tmp_path, settings=settings)
+        assert refused.value.status == 2
+
+
+def test_trl_still_has_the_methods_that_are_overridden() -> None:
+    def parameters(kind: type[Trainer], name: str) -> list[str]:
+        return list(inspect.signature(getattr(kind, name)).parameters)
+
+    assert parameters(RLOOTrainer, "_tokenize_prompts") == ["self", "prompts"]
+    assert parameters(RLOOTrainer, "_generate_single_turn") == ["self", "prompt_ids", "images", "multimodal_fields"]
+    for kind in (DPOTrainer, KTOTrainer):
+        prepare = parameters(kind, "_prepare_dataset")
+        assert prepare == ["self", "dataset", "processing_class", "args", "dataset_name"]
