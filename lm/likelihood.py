@@ -27,17 +27,21 @@ def batches(sequences: Sequence[Completed], pad_id: int, size: int, device: torc
     """Sequences in batches of similar length, the shortest first."""
     ordered = sorted(range(len(sequences)), key=lambda place: len(sequences[place][0]))
     for begin in range(0, len(ordered), size):
-        places = ordered[begin : begin + size]
-        rows = [sequences[place] for place in places]
-        longest = max(len(tokens) for tokens, _ in rows)
-        ids = torch.full((len(rows), longest), pad_id, device=device)
-        reads = torch.zeros_like(ids)
-        scored = torch.zeros(ids.shape, dtype=torch.bool, device=device)
-        for i, (tokens, start) in enumerate(rows):
-            ids[i, : len(tokens)] = torch.tensor(tokens, device=device)
-            reads[i, : len(tokens)] = 1
-            scored[i, start : len(tokens)] = True
-        yield Batch(places, ids, reads, scored[:, 1:])
+        yield batch_of(sequences, ordered[begin : begin + size], pad_id, device)
+
+
+def batch_of(sequences: Sequence[Completed], places: list[int], pad_id: int, device: torch.device) -> Batch:
+    """The sequences at `places`, in that order, padded to the longest of them."""
+    rows = [sequences[place] for place in places]
+    longest = max(len(tokens) for tokens, _ in rows)
+    ids = torch.full((len(rows), longest), pad_id)
+    reads = torch.zeros_like(ids)
+    scored = torch.zeros(ids.shape, dtype=torch.bool)
+    for i, (tokens, start) in enumerate(rows):
+        ids[i, : len(tokens)] = torch.tensor(tokens)
+        reads[i, : len(tokens)] = 1
+        scored[i, start : len(tokens)] = True
+    return Batch(places, ids.to(device), reads.to(device), scored[:, 1:].to(device))
 
 
 def log_probabilities(model: nn.Module, batch: Batch) -> Tensor:

@@ -1,33 +1,13 @@
-"""From rewards and values to advantages: the arithmetic of PPO, free of any model.
+"""From rewards and values to advantages: arithmetic free of any model.
 
-All token tensors are [B, T]: B answers padded on the right to T tokens; `mask` is 1 on real tokens. Each answer is one
-episode that ends with its last real token.
+All tensors are [B, T]: B answers padded on the right to T tokens; `mask` is 1 on real tokens. Each answer is one episode
+that ends with its last real token.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
-
-
-def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, beta: float) -> Tensor:
-    """Reward of each token: the answer's score on its last token, and -beta * KL on all.
-
-    Args:
-        scores: [B] reward of whole answers.
-        kl: [B, T] log p(token) - log p_reference(token), the k1 estimate: unbiased as a reward [arXiv 2512.21852].
-        mask: [B, T].
-        beta: strength of the KL.
-
-    Returns:
-        [B, T], zero on padding.
-    """
-    rewards = -beta * kl * mask
-    last = mask.sum(1).long() - 1
-    rewards[torch.arange(len(scores), device=scores.device), last] += scores
-    return rewards
 
 
 def generalised_advantages(
@@ -56,38 +36,10 @@ def generalised_advantages(
     return advantages, (advantages + values) * mask
 
 
-def normalised(advantages: Tensor, mask: Tensor, count: Tensor, total: Tensor, squares: Tensor) -> Tensor:
-    """Advantages [B, T] with mean 0 and deviation 1 over the whole rollout, zero on padding.
-
-    Args:
-        count, total, squares: number, sum and sum of squares of the real tokens' advantages over all processes.
-    """
-    mean = total / count
-    deviation = (squares / count - mean**2).clamp(min=0).sqrt()
-    return (advantages - mean) / (deviation + 1e-8) * mask
-
-
-def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> Tensor:
-    """Squared error of the critic [B, T], pessimistic about moves beyond `clip` [arXiv 2403.17031, detail 13]."""
-    bounded = old_values + (values - old_values).clamp(-clip, clip)
-    return 0.5 * torch.maximum((values - returns) ** 2, (bounded - returns) ** 2)
-
-
-@dataclass
-class AdaptiveKL:
-    """Controller that steers the KL of an answer to a target [arXiv 1909.08593, section 2.2].
-
-    Attributes:
-        beta: present strength of the KL in the reward.
-        target: nats an answer.
-        horizon: answers over which a full error changes beta by a factor of e, about.
-    """
-
-    beta: float
-    target: float
-    horizon: float
-
-    def update(self, kl: float, answers: int) -> None:
-        """Take the mean KL of the last `answers` answers into account."""
-        error = min(max(kl / self.target - 1.0, -0.2), 0.2)
-        self.beta *= 1.0 + error * answers / self.horizon
+def normalised(advantages: Tensor, mask: Tensor) -> Tensor:
+    """Advantages with mean 0 and deviation 1 over the real tokens of the whole rollout [arXiv 2307.04964], zero on
+    padding."""
+    count = mask.sum()
+    mean = (advantages * mask).sum() / count
+    centred = (advantages - mean) * mask
+    return centred / ((centred**2).sum() / count).sqrt().clamp(min=1e-8)

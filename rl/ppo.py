@@ -1,36 +1,45 @@
 """PPO as a subclass of TRL's maintained `GRPOTrainer`.
 
-What TRL does: batches, optimizer, Accelerate, logging, the clipped policy loss, the reference pass (a frozen copy of
-the adapter as it was at the start). What is added: rollouts by the engine, a critic on the policy's trunk, token-level
-rewards with the KL in them, generalised advantages in place of group-relative ones, the value loss, the adaptive KL
-controller, and checkpoints that hold the critic and the controller.
+What TRL does: data, optimizer, Accelerate, checkpoints, logging, generation by transformers, the reference (a frozen
+copy of the adapter as it was at the start), the output head in tiles. What is ours: rollouts by the engine, a critic on
+the policy's trunk, token-level rewards with the KL in them, generalised advantages, the losses, the controller, the
+early stop on KL, and checkpoints that hold critic and controller.
 
-One rollout in order: `_generate_and_score_completions` (engine, rewards, log-probabilities and values, advantages),
-then for each minibatch of each epoch `_compute_loss`, then the optimizer step.
+One rollout in order: `_roll_out` (answers, rewards, log-probabilities and values, advantages), then for each minibatch
+of each epoch `_compute_loss` and an optimizer step. Every process holds the whole rollout, which is small, and takes
+its share of each minibatch: what is computed from it needs no word between processes, and two do what one does.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import use_adapter
 
+from lm.likelihood import Batch, Completed, batch_of, batches
 from problems import Problem
-from rl.advantages import AdaptiveKL, clipped_value_loss, generalised_advantages, normalised, token_rewards
-from rl.critic import Critic, TrunkReader
-from rl.minibatches import minibatch_rows, take_rows
+from rl.advantages import generalised_advantages, normalised
+from rl.critic import Critic
+from rl.losses import approximate_kl, clipped_policy_loss, clipped_value_loss, importance_weights
+from rl.rewards import AdaptiveKL, RewardScale, token_rewards
 from rl.settings import PPOSettings
+from rl.token_scores import TokenScorer, TokenScores
 
 COMPLETE = "ppo.json"  # the last file that a checkpoint gets
 
@@ -38,10 +47,13 @@ RewardFunction = Callable[..., list[float]]
 RolloutFunction = Callable[[list[Any], GRPOTrainer], dict[str, Any]]
 
 
-def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bool, processes: int = 1) -> GRPOConfig:
-    """The settings in TRL's words. GRPO's own schemes (group scaling, its KL loss) are off or overridden.
+def trainer_arguments(
+    settings: PPOSettings, folder: Path, *, seed: int, cpu: bool, bf16: bool = False, processes: int = 1
+) -> GRPOConfig:
+    """The settings in TRL's words. GRPO's own schemes (group scaling, its losses) are off or overridden.
 
     Args:
+        bf16: for a base in bfloat16: the adapter stays in float32 and is computed with in bfloat16.
         processes: how many share each minibatch.
 
     Raises:
@@ -70,7 +82,7 @@ def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bo
         output_dir=str(folder),
         seed=seed,
         use_cpu=cpu,
-        bf16=False,
+        bf16=bf16,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="constant",
         weight_decay=0.0,
@@ -83,9 +95,7 @@ def trainer_arguments(settings: PPOSettings, folder: Path, *, seed: int, cpu: bo
         max_steps=settings.updates * minibatches * settings.epochs,
         max_completion_length=settings.max_tokens,
         temperature=settings.temperature,
-        epsilon=settings.clip,
-        beta=settings.kl,
-        loss_type="dapo",
+        beta=1.0,  # only says that a reference is kept; the KL's strength is the controller's
         scale_rewards="none",
         activation_checkpointing=False,
         shuffle_dataset=False,
@@ -121,6 +131,31 @@ def prompt_stream(prompts: Sequence[Sequence[dict[str, str]]], settings: PPOSett
     return Dataset.from_list([{"prompt": list(prompts[i])} for i in order[:wanted]])
 
 
+@dataclass(frozen=True)
+class Answer:
+    """An answer of a rollout, and what the policy, its critic and the reference made of its n tokens; each [n]."""
+
+    ids: list[int]  # of prompt and answer
+    start: int  # where the answer begins
+    logps: Tensor  # of the policy that gave it
+    values: Tensor
+    reference: Tensor  # log-probabilities of the reference
+    sampled: Tensor | None = None  # log-probabilities that the sampler drew by; None where it does not tell
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Answers of all processes and what the losses need of each of their tokens; tensors are [B, T], on the CPU."""
+
+    sequences: list[Completed]
+    mask: Tensor
+    old_logps: Tensor
+    values: Tensor
+    returns: Tensor
+    advantages: Tensor
+    weights: Tensor  # that correct for the sampler
+
+
 class PPOTrainer(GRPOTrainer):
     """PPO with a critic on the shared trunk.
 
@@ -131,7 +166,8 @@ class PPOTrainer(GRPOTrainer):
         arguments: from `trainer_arguments`.
         prompts: dataset with a column `prompt` of messages, from `prompt_stream`.
         reward: called with prompts, completions (conversational), completion_ids; returns one reward an answer.
-        rollout: returns prompt_ids, completion_ids and the engine's log-probabilities at the rollout's temperature.
+        rollout: returns prompt_ids, completion_ids and the sampler's log-probabilities at the rollout's temperature, or
+            None in their place; without it transformers generates.
         callbacks: TrainerCallbacks.
     """
 
@@ -145,7 +181,7 @@ class PPOTrainer(GRPOTrainer):
         arguments: GRPOConfig,
         prompts: Dataset,
         reward: RewardFunction,
-        rollout: RolloutFunction,
+        rollout: RolloutFunction | None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         base = model.get_base_model()
@@ -154,8 +190,11 @@ class PPOTrainer(GRPOTrainer):
             model.critic = Critic(base.config.get_text_config().hidden_size).to(base.device)
         self.settings = settings
         self.controller = AdaptiveKL(settings.kl, settings.kl_target, settings.kl_horizon)
-        self._reader = TrunkReader(base.base_model, model.critic)
+        self.scale = RewardScale()
+        self._scorer = TokenScorer(base.base_model, model.critic)
+        self._rollout: Rollout | None = None
         self._rollouts = 0
+        self._stopped = False
         with warnings.catch_warnings():
             # The version of TRL is pinned and tests hold its contract, so its being experimental is taken care of.
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
@@ -174,103 +213,195 @@ class PPOTrainer(GRPOTrainer):
         """The value head, free of wrappers."""
         return self.accelerator.unwrap_model(self.model).critic
 
-    def _calculate_rewards(
-        self, inputs: Any, prompts: list[Any], completions: list[Any], completion_ids_list: list[list[int]]
-    ) -> Tensor:
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        start = self.accelerator.process_index * len(prompts)
-        self._scores = rewards[start : start + len(prompts), 0]
-        return rewards
+    # A rollout
 
-    def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, **options: Any
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        result = super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, **options)
-        values = self._reader.take(logits_to_keep)
-        if "ref" not in self.accelerator.unwrap_model(self.model).active_adapters:
-            self._values = values
-        return result
+    def _roll_out(self, inputs: list[dict[str, Any]]) -> Rollout:
+        """Answer this process's prompts, and make of all processes' answers what the losses need."""
+        prompts = [each["prompt"] for each in inputs]
+        prompt_ids, completion_ids, _, completions, sampled, *_ = self._generate(prompts)
+        scores = self._calculate_rewards(inputs, prompts, completions, completion_ids)[:, 0].cpu()
+        self._log_what_rewards_told()
+        sequences = [(list(p) + list(c), len(p)) for p, c in zip(prompt_ids, completion_ids, strict=True)]
+        logps, values = self._read(sequences)
+        with use_adapter(self.accelerator.unwrap_model(self.model), "ref"):
+            reference, _ = self._read(sequences)
+        answers = [
+            Answer(*sequence, *figures) for sequence, *figures in zip(sequences, logps, values, reference, strict=True)
+        ]
+        if sampled is not None:
+            answers = [
+                replace(answer, sampled=torch.tensor(drawn)) for answer, drawn in zip(answers, sampled, strict=True)
+            ]
+        return self._weigh(gather_object(answers), scores)
 
-    def _prepare_inputs(self, generation_batch: Any) -> Any:
-        """The next minibatch; before it a new rollout or, at each further epoch, a new order of the present one."""
-        count, step = self.args.steps_per_generation, self.state.global_step
-        if self._buffered_inputs is None or step % (count * self.num_iterations) == 0:
-            self._rollout = self._generate_and_score_completions(generation_batch)
-        if self._buffered_inputs is None or step % count == 0:
-            rows = minibatch_rows(
-                len(self._rollout["completion_ids"]),
-                count,
-                self.args.seed + step,
-                process=self.accelerator.process_index,
-                processes=self.accelerator.num_processes,
-            )
-            self._buffered_inputs = [take_rows(self._rollout, each) for each in rows]
-        return self._buffered_inputs[step % count]
+    @torch.no_grad()
+    def _read(self, sequences: list[Completed]) -> tuple[list[Tensor], list[Tensor]]:
+        """Log-probabilities and values of each answer's tokens under the adapter that is active."""
+        logps: list[Tensor] = [torch.empty(0)] * len(sequences)
+        values = list(logps)
+        # Without gradients a pass takes a fraction of the memory, so that more rows go at once.
+        size = 4 * self.args.per_device_train_batch_size
+        for batch in batches(sequences, self._tokenizer.pad_token_id, size, self.accelerator.device):
+            scores = self._score(self.model, batch)
+            for place, *figures in zip(batch.rows, *scores.by_row(batch), strict=True):
+                logps[place], values[place] = figures
+        return logps, values
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        output = super()._generate_and_score_completions(inputs)
-        mask = output["completion_mask"]
-        self._check_agreement(output["sampling_per_token_logps"], output["old_per_token_logps"], mask)
-        last = mask.sum(1).long() - 1
-        final = output["completion_ids"][torch.arange(len(last), device=last.device), last]
-        ended = torch.isin(final, torch.tensor(self.eos_token_ids, device=final.device))
-        scores = self._scores + self.settings.missing_eos * (~ended).float()
-        kl = (output["old_per_token_logps"] - output["ref_per_token_logps"]) * mask
-        rewards = token_rewards(scores, kl, mask, self.controller.beta)
-        values = self._values * mask
-        advantages, returns = generalised_advantages(rewards, values, mask, self.settings.gamma, self.settings.lam)
-        output["advantages"] = self._normalise(advantages, mask)
-        if self._rollouts < self.settings.value_warmup:
-            # A zero advantage leaves the policy where it is while the critic learns what the reward looks like.
-            output["advantages"] = torch.zeros_like(advantages)
-        output["values"], output["returns"] = values, returns
-        self._control(kl.sum(1), scores, ended)
+    def _score(self, model: Any, batch: Batch) -> TokenScores:
+        with self.accelerator.autocast():
+            return self._scorer(model, batch)
+
+    def _weigh(self, answers: list[Answer], scores: Tensor) -> Rollout:
+        """Rewards, advantages and weights of answers whose scores [B] are given."""
+        knobs = self.settings
+        logps, values, reference = (
+            pad_sequence([getattr(each, name) for each in answers], batch_first=True)
+            for name in ("logps", "values", "reference")
+        )
+        mask = pad_sequence([torch.ones(len(each.logps)) for each in answers], batch_first=True)
+        weights = mask.clone()
+        drawn = [each.sampled for each in answers if each.sampled is not None]
+        if drawn:
+            sampled = pad_sequence(drawn, batch_first=True)
+            self._check_agreement(sampled, logps, mask)
+            weights = importance_weights(logps, sampled, knobs.importance) * mask
+        ended = torch.tensor([each.ids[-1] in self.eos_token_ids for each in answers])
+        if knobs.reward_scaling == "running":
+            self.scale.update(scores)
+            paid = self.scale.normalised(scores)
+        else:
+            paid = scores
+        if knobs.reward_clip:
+            paid = paid.clamp(-knobs.reward_clip, knobs.reward_clip)
+        paid = paid + knobs.missing_eos * ~ended
+        kl = (logps - reference) * mask
+        rewards = token_rewards(paid, kl, mask, self.controller.beta)
+        advantages, returns = generalised_advantages(rewards, values, mask, knobs.gamma, knobs.lam)
+        real = mask.bool()
+        self._note(
+            score=float(scores.mean()),
+            paid=float(paid.mean()),
+            kl=float(kl.sum(1).mean()),
+            kl_beta=self.controller.beta,
+            length=float(mask.sum(1).mean()),
+            ended=float(ended.float().mean()),
+            importance=float(weights[real].mean()),
+            explained_variance=float(1 - (returns - values)[real].var() / returns[real].var().clamp(min=1e-8)),
+        )
+        if self._rollouts >= knobs.value_warmup:
+            self.controller.update(float(kl.sum(1).mean()), len(answers))
         self._rollouts += 1
-        return output
-
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        # The KL is in the reward already; super() would add it to the loss a second time.
-        self.beta, beta = 0.0, self.beta
-        policy_loss = super()._compute_loss(model, inputs)
-        self.beta = beta
-        mask = inputs["completion_mask"]
-        value_loss = clipped_value_loss(self._values, inputs["values"], inputs["returns"], self.settings.value_clip)
-        # The same normaliser as the policy loss: real tokens of the whole rollout, shared among its minibatches.
-        tokens = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes
-        tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
-        value_loss = (value_loss * mask).sum() / tokens
-        self._log_means(value_loss=value_loss.detach())
-        return policy_loss + self.settings.value_weight * value_loss
+        return Rollout(
+            [(each.ids, each.start) for each in answers],
+            mask,
+            logps,
+            values,
+            returns,
+            normalised(advantages, mask),
+            weights,
+        )
 
     def _check_agreement(self, sampled: Tensor, recomputed: Tensor, mask: Tensor) -> None:
-        """Engine and trainer must give the same tokens the same log-probabilities, else the policy ratio is wrong."""
-        difference = ((sampled - recomputed).abs() * mask).sum() / mask.sum()
-        self._log_means(logp_difference=difference)
+        """Sampler and trainer must give the same tokens the same log-probabilities, else the policy ratio is wrong."""
+        difference = float(((sampled - recomputed).abs() * mask).sum() / mask.sum())
+        self._note(logp_difference=difference)
         if not difference <= self.settings.logp_tolerance:
             raise RuntimeError(
-                f"log-probabilities of engine and trainer differ by {float(difference):.4f} nats a token on average "
+                f"log-probabilities of sampler and trainer differ by {difference:.4f} nats a token on average "
                 f"(allowed: {self.settings.logp_tolerance})"
             )
 
-    def _normalise(self, advantages: Tensor, mask: Tensor) -> Tensor:
-        sums = torch.stack([mask.sum().float(), (advantages * mask).sum(), (advantages**2 * mask).sum()])
-        count, total, squares = self.accelerator.reduce(sums, reduction="sum")
-        return normalised(advantages, mask, count, total, squares)
+    # A minibatch
 
-    def _control(self, kl: Tensor, scores: Tensor, ended: Tensor) -> None:
-        """Log the rollout and let the controller see its KL [B]."""
-        self._log_means(
-            kl=kl.mean(), score=scores.mean(), ended=ended.float().mean(), kl_beta=torch.tensor(self.controller.beta)
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """This process's share of the present minibatch; the first of a rollout makes the rollout.
+
+        Each epoch cuts the rollout into other minibatches [arXiv 2005.12729, section 3], by seed, rollout and epoch,
+        so that a resumed training cuts as one that never stopped.
+        """
+        minibatches = self.args.steps_per_generation
+        epoch, minibatch = divmod(self._step % (minibatches * self.num_iterations), minibatches)
+        if self._rollout is None or (epoch, minibatch) == (0, 0):
+            self._rollout = self._roll_out(generation_batch)
+        rollout = self._rollout
+        order = list(range(len(rollout.sequences)))
+        random.Random(f"{self.args.seed} {self._rollouts} {epoch}").shuffle(order)
+        share = self.args.per_device_train_batch_size
+        begin = (minibatch * self.accelerator.num_processes + self.accelerator.process_index) * share
+        places = order[begin : begin + share]
+        device = self.accelerator.device
+        real = rollout.mask[places].bool()
+        figures = {
+            name: getattr(rollout, name)[places][real].to(device)
+            for name in ("old_logps", "values", "returns", "advantages", "weights")
+        }
+        batch = batch_of(rollout.sequences, places, self._tokenizer.pad_token_id, device)
+        return {"batch": batch, "tokens": float(rollout.mask.sum()), **figures}
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """One minibatch; none that moves the policy beyond `stop_kl` of the one that gave the answers.
+
+        The minibatch that finds itself beyond it drops its gradient, and the others of the rollout are left out
+        [arXiv 2403.17031, detail 11 names the practice; OpenAI's spinningup stops the epochs so].
+        """
+        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
+            self._stopped = False
+        if self._stopped:
+            self._step += 1
+            self._note(stopped=1.0)
+            return torch.zeros((), device=self.accelerator.device)
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self._note(stopped=float(self._stopped))
+        if self._stopped:
+            model.zero_grad(set_to_none=True)
+        return loss
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        knobs = self.settings
+        scores = self._score(model, inputs["batch"])
+        policy_loss, clipped = clipped_policy_loss(
+            scores.logps, inputs["old_logps"], inputs["advantages"], knobs.clip, knobs.log_ratio
         )
-        gathered = self.accelerator.gather(kl)
-        if self._rollouts >= self.settings.value_warmup:
-            self.controller.update(float(gathered.mean()), len(gathered))
+        policy_loss = policy_loss * inputs["weights"]
+        value_loss = clipped_value_loss(scores.values, inputs["values"], inputs["returns"], knobs.value_clip)
+        moved = approximate_kl(scores.logps.detach(), inputs["old_logps"], knobs.log_ratio)
+        # The policy stands where it is while the critic learns what the reward looks like.
+        moves = float(self._rollouts > knobs.value_warmup)
+        loss = moves * (policy_loss - knobs.entropy * scores.entropies) + knobs.value_weight * value_loss
 
-    def _log_means(self, **figures: Tensor) -> None:
-        """Note scalars, averaged over processes, under `ppo/NAME` in the trainer's metrics."""
+        figures = {
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": scores.entropies,
+            "clip_share": clipped.float(),
+            "approx_kl": moved,
+        }
+        sums = torch.stack([torch.ones_like(moved).sum(), *(each.detach().sum() for each in figures.values())])
+        count, *totals = self.accelerator.reduce(sums, reduction="sum").tolist()
+        means = {name: total / count for name, total in zip(figures, totals, strict=True)}
+        self._note(**means)
+        self._stopped = 0 < knobs.stop_kl < means["approx_kl"]
+        # Every token of a rollout counts the same, whichever minibatch it falls into: the sum is divided by the mean
+        # number of tokens a minibatch, and by the processes' number since Accelerate takes the mean of their gradients.
+        tokens = inputs["tokens"] / self.args.steps_per_generation / self.accelerator.num_processes
+        return loss.sum() / tokens
+
+    # Figures
+
+    def _note(self, **figures: float) -> None:
+        """Keep figures of all processes for the next line of the log, under `ppo/NAME`."""
         for name, value in figures.items():
-            mean = self.accelerator.gather(value.detach().to(self.accelerator.device).float()).mean()
-            self._metrics["train"][f"ppo/{name}"].append(float(mean))
+            self._metrics["train"][f"ppo/{name}"].append(value)
+
+    def _log_what_rewards_told(self) -> None:
+        """What reward functions noted by `log_metric`, averaged over processes, goes into the log under its name."""
+        told = gather_object([dict(self._pending_metrics)])
+        self._pending_metrics.clear()
+        for name in sorted({name for each in told for name in each}):
+            values = [value for each in told for value in each.get(name, [])]
+            self._metrics["train"][name].append(sum(values) / len(values))
+
+    # Checkpoints
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save what the trainer saves and the critic and controller beside it, then drop the older checkpoints.
@@ -283,7 +414,7 @@ class PPOTrainer(GRPOTrainer):
         if self.args.should_save:
             folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             save_file(self.critic.state_dict(), folder / "critic.safetensors")
-            facts = {"beta": self.controller.beta, "rollouts": self._rollouts}
+            facts = {"beta": self.controller.beta, "rollouts": self._rollouts, "scale": asdict(self.scale)}
             draft = folder / f"{COMPLETE}.tmp"
             draft.write_text(json.dumps(facts), encoding="utf-8")
             draft.replace(folder / COMPLETE)
@@ -295,3 +426,4 @@ class PPOTrainer(GRPOTrainer):
         self.critic.load_state_dict(load_file(folder / "critic.safetensors"))
         facts = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
         self.controller.beta, self._rollouts = facts["beta"], facts["rollouts"]
+        self.scale = RewardScale(**facts["scale"])

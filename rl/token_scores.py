@@ -1,0 +1,68 @@
+"""What PPO reads off one forward pass: log-probability, entropy and value of every token of the completions.
+
+A forward hook on the backbone hands on the hidden states that predict a completion's token and no other: prompts and
+padding never meet the output head, and no tensor of the whole vocabulary is kept (TRL's fused head works in tiles and
+computes them again in the backward pass).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lm.likelihood import Batch
+from rl.critic import Critic
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Of the completions' tokens of a batch, row after row; each [N], float32."""
+
+    logps: Tensor  # log softmax(logits / temperature) of the token
+    entropies: Tensor  # of the distribution that the token was drawn from, nats
+    values: Tensor  # of the state before the token
+
+    def by_row(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
+        """(log-probabilities, values) of each row's completion, on the CPU."""
+        lengths = batch.scored.sum(1).tolist()
+        return list(self.logps.cpu().split(lengths)), list(self.values.cpu().split(lengths))
+
+
+class TokenScorer:
+    """Runs a policy that carries TRL's fused head, and the critic on the same pass.
+
+    The critic's hidden states are detached: the value loss trains the critic alone and never moves the policy, so the
+    anchor and the KL have one gradient to hold, not two.
+
+    Args:
+        backbone: module whose output has `last_hidden_state`, inside of the models that are scored.
+        critic: the head.
+    """
+
+    def __init__(self, backbone: nn.Module, critic: Critic) -> None:
+        self.critic = critic
+        self._scored: Tensor | None = None  # of the pass that is under way
+        self._values: Tensor | None = None
+        backbone.register_forward_hook(self._read)
+
+    def _read(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        if self._scored is None:
+            return output  # somebody else's pass, as that of a rollout by transformers
+        hidden = output.last_hidden_state[:, :-1][self._scored]
+        self._values = self.critic(hidden.detach())
+        output.last_hidden_state = hidden[None]
+        return output
+
+    def __call__(self, model: nn.Module, batch: Batch) -> TokenScores:
+        """Scores of the completions in `batch`. Padding is on the right, where causal attention never looks."""
+        self._scored = batch.scored
+        try:
+            labels = batch.ids[:, 1:][batch.scored][None]
+            output = model(input_ids=batch.ids, attention_mask=batch.reads, shift_labels=labels, fused_lm_head=True)
+        finally:
+            self._scored = None
+        values, self._values = self._values, None
+        assert values is not None, "the backbone was not run"
+        return TokenScores(output.log_probs[0], output.entropy[0], values)
