@@ -1,0 +1,65 @@
+"""Scores of completions' tokens against the model's own logits, one answer at a time and without padding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from trl.trainer.utils import add_fused_lm_head
+
+from lm.likelihood import Completed, batch_of
+from lm.loading import Base
+from lm.twin import twin
+from rl.critic import Critic
+from rl.token_scores import TokenScorer
+
+ROWS: list[Completed] = [([7, 9, 11, 5, 6, 8], 2), ([20, 21, 22, 1], 3), ([30, 31, 32, 33, 34, 35, 36, 37], 1)]
+TEMPERATURE = 0.7
+
+
+@pytest.fixture
+def critic(tiny_base: Base) -> Critic:
+    critic = Critic(tiny_base.model.config.hidden_size)
+    torch.nn.init.normal_(critic.outer.weight, generator=torch.Generator().manual_seed(0))
+    return critic
+
+
+def test_scores_are_those_of_the_plain_model(tiny_base: Base, critic: Critic) -> None:
+    model = twin(tiny_base.model)
+    add_fused_lm_head(model, temperature=TEMPERATURE, outputs=("log_probs", "entropy"))
+    scorer = TokenScorer(model.base_model, critic)
+    batch = batch_of(ROWS, [2, 0, 1], tiny_base.tokenizer.pad_token_id, torch.device("cpu"))
+    scores = scorer(model, batch)
+    logps, values, entropies = [], [], []
+    for tokens, start in (ROWS[place] for place in batch.rows):
+        output = tiny_base.model(torch.tensor([tokens]), output_hidden_states=True, use_cache=False)
+        logp = (output.logits[0, start - 1 : -1] / TEMPERATURE).log_softmax(-1)
+        logps.append(logp[torch.arange(len(logp)), torch.tensor(tokens[start:])])
+        entropies.append(-(logp.exp() * logp).sum(-1))
+        values.append(critic(output.hidden_states[-1][0, start - 1 : -1]))
+    torch.testing.assert_close(scores.logps, torch.cat(logps), rtol=0, atol=1e-5)
+    torch.testing.assert_close(scores.entropies, torch.cat(entropies), rtol=0, atol=1e-5)
+    torch.testing.assert_close(scores.values, torch.cat(values), rtol=0, atol=1e-5)
+    for found, expected in zip(scores.by_row(batch)[0], logps, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_the_value_loss_reaches_the_critic_and_not_the_trunk(tiny_base: Base, critic: Critic) -> None:
+    model = twin(tiny_base.model)
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    scorer = TokenScorer(model.base_model, critic)
+    batch = batch_of(ROWS, [0, 1, 2], tiny_base.tokenizer.pad_token_id, torch.device("cpu"))
+    parameter = next(model.parameters()).requires_grad_()
+    try:
+        scores = scorer(model, batch)
+        assert torch.autograd.grad(scores.values.sum(), parameter, retain_graph=True, allow_unused=True) == (None,)
+        (gradient,) = torch.autograd.grad(scores.logps.sum(), parameter)
+        assert gradient.any()
+    finally:
+        parameter.requires_grad_(False)
+
+
+def test_other_passes_of_the_model_are_left_alone(tiny_base: Base, critic: Critic) -> None:
+    model = twin(tiny_base.model)
+    TokenScorer(model.base_model, critic)
+    ids = torch.tensor([[3, 4, 5]])
+    torch.testing.assert_close(model(ids).logits, tiny_base.model(ids).logits)
