@@ -1,7 +1,7 @@
 """From rewards and values to advantages: arithmetic free of any model.
 
-All tensors are [B, T]: B answers padded on the right to T tokens; `mask` is 1 on real tokens. Each answer is one episode
-that ends with its last real token.
+All tensors are [B, T]: B answers padded on the right to T tokens; `mask` is 1 on real tokens. Each answer is one
+episode that ends with its last real token.
 """
 
 from __future__ import annotations
