@@ -171,8 +171,6 @@ class PPOTrainer(GRPOTrainer):
         callbacks: TrainerCallbacks.
     """
 
-    _buffered_inputs: list[dict[str, Any]] | None  # the minibatches of the present epoch
-
     def __init__(
         self,
         model: PeftModel,
