@@ -106,7 +106,7 @@ def trainer_arguments(
         report_to="tensorboard",
         disable_tqdm=True,
         dataloader_pin_memory=not cpu,
-        # The values leave the model by a hook: DDP, looking through the outputs alone, would take the critic for unused.
+        # The values leave the model by a hook: DDP, looking at outputs alone, would take the critic for unused.
         ddp_find_unused_parameters=False,
     )
 

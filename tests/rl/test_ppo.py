@@ -207,7 +207,7 @@ def test_a_rollout_and_a_minibatchs_loss_equal_a_float64_reference(tiny_base: Ba
     ppo._rollout, ppo._step = rollout, 1
     inputs = ppo._prepare_inputs(None)
     moved(ppo, 0.03)
-    found = float(ppo._compute_loss(ppo.model, inputs))
+    found = ppo._compute_loss(ppo.model, inputs).item()
     total, exact = 0.0, in_float64(ppo)
     places = inputs["batch"].rows
     for row in places:

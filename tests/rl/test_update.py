@@ -120,9 +120,7 @@ def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny
     assert scores
     for row in scores:  # what moved the reward is told apart
         assert row["reward/rule/length"] <= 0
-        assert row["reward/heads"] + row["reward/rule/length"] == pytest.approx(
-            row["rewards/reward_model/mean"], abs=1e-4
-        )
+        assert row["reward/heads"] + row["reward/rule/length"] == pytest.approx(row["ppo/score"], abs=1e-4)
     with store.session() as session:
         _, version = list_versions(session)
         assert version.id == report.version
