@@ -17,7 +17,7 @@ from lm.loading import Base
 from lm.prompts import Message, fit_chat
 from lm.settings import EngineSettings, Sampling
 from reward.model import RewardModel
-from rl.anchor import Anchor, anchor_here, fisher_information
+from rl.anchor import Anchor, adapter_parameters, anchor_here, fisher_information
 from rl.hold import Hold
 from rl.plots import CURVE, draw_curves
 from rl.policy import make_policy, policy_adapter
@@ -44,7 +44,8 @@ def measure_anchor(
     information of its adapter is measured on.
 
     Args:
-        older: the parent's own anchor, whose Fisher information is carried over, decayed.
+        older: the parent's own anchor, whose Fisher information is carried over as `settings.memory` says; left behind
+            where it was measured in another space than `settings.space`.
         prompts: what people asked until now; asked in turn until `settings.samples` answers are there.
     """
     name = "serving"
@@ -63,10 +64,14 @@ def measure_anchor(
         sequences,
         base.tokenizer.pad_token_id,
         batch=settings.batch,
+        space=settings.space,
         progress=(lambda done: progress("Fisher information", done, len(sequences))) if progress else None,
     )
-    here = anchor_here(policy, fisher)
-    return here.merged(older, settings.decay), Replay(sequences, here.centre)
+    here = anchor_here(policy, fisher, settings.space)
+    if older and older.space != here.space:  # what is known of matrices says nothing of products, nor the reverse
+        older = None
+    parent_matrices = {name: matrix.detach().clone() for name, matrix in adapter_parameters(policy).items()}
+    return here.merged(older, settings.decay, settings.memory), Replay(sequences, parent_matrices)
 
 
 def train_policy(

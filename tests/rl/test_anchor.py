@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
 from torch import nn
+from torch.func import functional_call, grad, vmap
 
 from lm.likelihood import Completed
 from lm.loading import Base
-from rl.anchor import Anchor, adapter_parameters, anchor_here, fisher_information, load_anchor
+from rl import anchor as anchor_module
+from rl.anchor import (
+    Anchor,
+    Space,
+    adapter_pairs,
+    adapter_parameters,
+    adapter_state,
+    anchor_here,
+    fisher_information,
+    load_anchor,
+)
 from rl.policy import make_policy
 from rl.settings import PPOSettings
 
@@ -61,6 +73,66 @@ def test_batched_fisher_equals_one_gradient_at_a_time(policy: PeftModel, tiny_ba
         assert value.max() > 0
 
 
+def with_products(model: PeftModel, products: dict[str, torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The policy's logits with the given changes of weights added to its own, by definition: hooks add D x."""
+
+    def run(ids: torch.Tensor) -> torch.Tensor:
+        hooks = [
+            pair.module.register_forward_hook(lambda module, inputs, out, d=products[name]: out + inputs[0] @ d.T)
+            for name, pair in adapter_pairs(model).items()
+        ]
+        logits = model(input_ids=ids).logits
+        for hook in hooks:
+            hook.remove()
+        return logits
+
+    return run
+
+
+@pytest.mark.parametrize("chunk", [1, 2**24])
+def test_fisher_of_products_equals_one_gradient_at_a_time(
+    policy: PeftModel, tiny_base: Base, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(anchor_module, "CHUNK", chunk)
+    rows = sequences(6)
+    fisher = fisher_information(policy, rows, tiny_base.tokenizer.pad_token_id, batch=4, space="product")
+    state = adapter_state(policy, "product")
+    moved = {name: torch.zeros_like(value, requires_grad=True) for name, value in state.items()}
+    total = {name: torch.zeros_like(value) for name, value in state.items()}
+    run = with_products(policy, moved)
+    for tokens, start in rows:
+        ids = torch.tensor([tokens])
+        logp = run(ids)[0, :-1].log_softmax(-1)
+        likelihood = logp[torch.arange(len(tokens) - 1), ids[0, 1:]][start - 1 :].sum()
+        for name, gradient in zip(total, torch.autograd.grad(likelihood, list(moved.values())), strict=True):
+            total[name] += gradient**2 / len(rows)
+    assert set(fisher) == set(total)
+    for name, value in fisher.items():
+        torch.testing.assert_close(value, total[name], rtol=1e-3, atol=1e-6)
+        assert value.max() > 0
+
+
+def test_hooks_equal_gradients_by_vmap(policy: PeftModel, tiny_base: Base) -> None:
+    """torch.func's way to one gradient a sequence; it needs sequences of one length, and a forward pass that can be
+    mapped over.
+    """
+    policy.get_base_model().set_attn_implementation("eager")
+    ids = torch.randint(5, 300, (6, 9), generator=torch.Generator().manual_seed(4))
+    parameters = {name: p.detach() for name, p in policy.named_parameters() if "lora_" in name}
+    causal = torch.full((1, 1, 9, 9), -1e9).triu(1)
+
+    def likelihood(values: dict[str, torch.Tensor], row: torch.Tensor) -> torch.Tensor:
+        reads = {"input_ids": row[None], "attention_mask": causal, "use_cache": False}
+        logits = functional_call(policy, values, (), reads).logits
+        return logits[0, 3:-1].log_softmax(-1).gather(-1, row[4:, None]).sum()
+
+    gradients = vmap(grad(likelihood), in_dims=(None, 0), chunk_size=4)(parameters, ids)
+    fisher = fisher_information(policy, [(row.tolist(), 4) for row in ids], tiny_base.tokenizer.pad_token_id, batch=4)
+    for name, value in gradients.items():
+        found = fisher[name[name.index("base_model.") :]]
+        torch.testing.assert_close(found, value.square().mean(0), rtol=1e-3, atol=1e-6)
+
+
 def test_measuring_leaves_no_trace(policy: PeftModel, tiny_base: Base) -> None:
     policy.train()
     before = {name: parameter.clone() for name, parameter in policy.named_parameters()}
@@ -106,34 +178,73 @@ def test_fisher_of_softmax_regression_has_its_closed_form() -> None:
     torch.testing.assert_close(fisher, chance * (1 - chance) / tokens, rtol=0.08, atol=2e-3)
 
 
-def test_penalty_and_pull_agree_and_the_pull_is_bounded(policy: PeftModel) -> None:
-    ones = {name: torch.ones_like(parameter) for name, parameter in adapter_parameters(policy).items()}
-    anchor = anchor_here(policy, ones)
+@pytest.mark.parametrize("space", ["matrices", "product"])
+def test_penalty_and_pull_agree_and_the_pull_is_bounded(policy: PeftModel, space: Space) -> None:
+    generator = torch.Generator().manual_seed(3)
+    fisher = {name: torch.rand(p.shape, generator=generator) for name, p in adapter_state(policy, space).items()}
+    anchor = anchor_here(policy, fisher, space)
     assert anchor.penalty(policy, 10.0).item() == 0.0
+    parameters = list(adapter_parameters(policy).values())
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(0.01)
+            parameter.grad = torch.zeros_like(parameter)
+    expected = torch.autograd.grad(anchor.penalty(policy, 10.0), parameters)
+    anchor.pull(policy, 10.0, learning_rate=1e-9)
+    for parameter, gradient in zip(parameters, expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-7)
+    for strength in (1.0, 1e6):  # plain descent by the pull comes nearer each step, however strong it is
+        for _ in range(3):
+            before = anchor.penalty(policy, 1.0).item()
+            for parameter in parameters:
+                parameter.grad.zero_()
+            anchor.pull(policy, strength, learning_rate=1.0)
+            with torch.no_grad():
+                for parameter in parameters:
+                    parameter.sub_(parameter.grad)
+            assert anchor.penalty(policy, 1.0).item() < before
+
+
+def test_products_are_what_peft_adds_to_the_weights(policy: PeftModel) -> None:
+    for name, pair in adapter_pairs(policy).items():
+        torch.testing.assert_close(adapter_state(policy, "product")[name], pair.module.get_delta_weight("default"))
+
+
+@pytest.mark.parametrize("space", ["matrices", "product"])
+def test_a_term_a_version_is_kept_as_one_quadratic(policy: PeftModel, space: Space) -> None:
+    def random_anchor(seed: int) -> Anchor:
+        generator = torch.Generator().manual_seed(seed)
+        state = {name: value.detach() for name, value in adapter_state(policy, space).items()}
+        fisher = {name: torch.rand(value.shape, generator=generator) for name, value in state.items()}
+        centre = {name: value + torch.rand(value.shape, generator=generator) for name, value in state.items()}
+        fisher[next(iter(fisher))][0] = 0.0  # nothing is known there
+        return Anchor(fisher, centre, space)
+
+    terms = [random_anchor(seed) for seed in (1, 2, 3)]
+    kept = terms[2].merged(terms[1].merged(terms[0], 0.9, "separate"), 0.9, "separate")
+
+    def constant() -> float:
+        return sum(term.penalty(policy, 1.0).item() for term in terms) - kept.penalty(policy, 1.0).item()
+
+    first = constant()
+    assert first > 1.0
     with torch.no_grad():
         for parameter in adapter_parameters(policy).values():
-            parameter.add_(0.01)
-    expected = torch.autograd.grad(anchor.penalty(policy, 10.0), list(adapter_parameters(policy).values()))
-    for parameter in adapter_parameters(policy).values():
-        parameter.grad = torch.zeros_like(parameter)
-    anchor.pull(policy, 10.0, learning_rate=1e-9)
-    for parameter, gradient in zip(adapter_parameters(policy).values(), expected, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-7)
-        parameter.grad.zero_()
-    anchor.pull(policy, 1e6, learning_rate=1.0)
-    for parameter in adapter_parameters(policy).values():
-        assert parameter.grad.abs().max() <= 0.0101  # one step of plain descent goes to the centre, never beyond
+            parameter.mul_(-2.0)
+    assert constant() == pytest.approx(first, rel=1e-4)
 
 
-def test_an_older_anchor_counts_less_and_the_centre_is_the_new_one(policy: PeftModel, tmp_path: Path) -> None:
-    names = adapter_parameters(policy)
-    new = anchor_here(policy, {name: torch.full_like(p, 1.0) for name, p in names.items()})
-    old = Anchor(
-        {name: torch.full_like(p, 2.0) for name, p in names.items()}, {n: torch.zeros_like(p) for n, p in names.items()}
-    )
-    merged = new.merged(old, decay=0.5)
+@pytest.mark.parametrize("space", ["matrices", "product"])
+def test_an_older_anchor_counts_less_and_the_centre_is_the_new_one(
+    policy: PeftModel, tmp_path: Path, space: Space
+) -> None:
+    names = adapter_state(policy, space)
+    new = anchor_here(policy, {name: torch.full_like(p, 1.0) for name, p in names.items()}, space)
+    two, nought = ({name: torch.full_like(p, value) for name, p in names.items()} for value in (2.0, 0.0))
+    merged = new.merged(Anchor(two, nought, space), decay=0.5)
     merged.save(tmp_path / "anchor.safetensors")
     loaded = load_anchor(tmp_path / "anchor.safetensors")
-    for name, parameter in names.items():
-        assert torch.equal(loaded.fisher[name], torch.full_like(parameter, 2.0))
-        assert torch.equal(loaded.centre[name], parameter)
+    assert loaded.space == space
+    for name, value in names.items():
+        assert torch.equal(loaded.fisher[name], torch.full_like(value, 2.0))
+        assert torch.equal(loaded.centre[name], value)

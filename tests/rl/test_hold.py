@@ -5,19 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
 from peft import PeftModel
+from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from lm.loading import Base
 from problems import Problem
-from rl.anchor import Anchor, adapter_parameters, anchor_here
+from rl.anchor import Anchor, Space, adapter_parameters, adapter_state, anchor_here
 from rl.hold import Hold, refuse_shards
 from rl.policy import make_policy
+from rl.ppo import PPOTrainer, last_checkpoint, prompt_stream, trainer_arguments
 from rl.replay import ParentKL, Replay
+from rl.rollout import EngineRollouts
 from rl.settings import AnchorSettings, PPOSettings
 
 ONE_PROCESS = SimpleNamespace(process_index=0, world_size=1)
@@ -29,8 +33,8 @@ def policy(tiny_base: Base) -> PeftModel:
     return make_policy(tiny_base, None, PPOSettings(rank=3, alpha=6.0), seed=0)
 
 
-def ones(model: PeftModel) -> Anchor:
-    return anchor_here(model, {name: torch.ones_like(p) for name, p in adapter_parameters(model).items()})
+def ones(model: PeftModel, space: Space = "matrices") -> Anchor:
+    return anchor_here(model, {name: torch.ones_like(p) for name, p in adapter_state(model, space).items()}, space)
 
 
 def step(hold: Hold, model: PeftModel, number: int = 0, gradient: float = 1.0) -> dict[str, torch.Tensor]:
@@ -120,3 +124,45 @@ def test_parameters_spread_over_processes_are_refused(policy: PeftModel) -> None
     with pytest.raises(Problem, match="ZeRO-3 spreads"):
         step(Hold(anchor, None, AnchorSettings(), 1e-3, 0, seed=0), policy)
     step(Hold(anchor, None, AnchorSettings(strength=0.0), 1e-3, 0, seed=0), policy)
+
+
+@pytest.mark.parametrize("space", ["matrices", "product"])
+def test_a_held_training_that_resumes_ends_where_one_never_stopped_does(
+    tiny_base: Base, tmp_path: Path, space: Space
+) -> None:
+    settings = PPOSettings(
+        updates=2, episodes=8, minibatch=4, epochs=1, max_tokens=8, rank=2, value_warmup=0, save_every=1
+    )
+    held = AnchorSettings(strength=10.0, replay=1.0, replay_batch=2)
+    prompts = [[{"role": "user", "content": text}] for text in ("Where?", "Hi")]
+
+    def training(folder: Path) -> PPOTrainer:
+        model = make_policy(tiny_base, None, settings, seed=0)
+        parent = {name: p.detach().clone() for name, p in adapter_parameters(model).items()}
+        hold = Hold(ones(model, space), Replay(ANSWERS, parent), held, settings.learning_rate, 0, seed=0)
+        return PPOTrainer(
+            model=model,
+            tokenizer=tiny_base.tokenizer,
+            settings=settings,
+            arguments=trainer_arguments(settings, folder, seed=0, cpu=True),
+            prompts=prompt_stream(prompts, settings, seed=0),
+            reward=lambda completions, **_: [float(len(each[0]["content"])) for each in completions],
+            rollout=EngineRollouts(tiny_base, settings, seed=0),
+            callbacks=[hold],
+        )
+
+    whole = training(tmp_path / "whole")
+    whole.train()
+
+    class StopHalfway(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            control.should_training_stop = state.global_step >= state.max_steps // 2
+
+    first = training(tmp_path / "halves")
+    first.add_callback(StopHalfway())
+    first.train()
+    halves = training(tmp_path / "halves")
+    halves.train(resume_from_checkpoint=str(last_checkpoint(tmp_path / "halves")))
+    expected = adapter_parameters(whole.model)
+    for name, parameter in adapter_parameters(halves.model).items():
+        torch.testing.assert_close(parameter, expected[name], rtol=0, atol=1e-6)
