@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from commands.frame import cli, command, loaded, model_option, opened
 from console import Outcome, Progress
 from problems import Problem
+from rl.settings import Algorithm
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -21,15 +22,24 @@ if TYPE_CHECKING:
 
 @command(cli, "update")
 @click.option("--force", is_flag=True, help="Run even when there are few ratings, or none that are new.")
-@click.option("--algorithm", type=click.Choice(["ppo"]), default="ppo", show_default=True)
+@click.option("--algorithm", type=click.Choice(get_args(Algorithm)), help="What moves the policy [update.algorithm].")
 @model_option
-def update(settings: Settings, progress: Progress, force: bool, algorithm: str) -> Outcome:
+def update(settings: Settings, progress: Progress, force: bool, algorithm: Algorithm | None) -> Outcome:
     """Train on the ratings, prove the result, and let it serve if it passes."""
     with opened(settings) as store:
         from rl.update import Knobs, run_update
 
         base = loaded(settings, store)
-        knobs = Knobs(settings.reward, settings.ppo, settings.anchor, settings.stopping, settings.gate, settings.update)
+        chosen = replace(settings.update, algorithm=algorithm or settings.update.algorithm)
+        knobs = Knobs(
+            settings.reward,
+            settings.ppo,
+            settings.anchor,
+            settings.stopping,
+            settings.gate,
+            chosen,
+            settings.algorithms,
+        )
         report = run_update(store, base, knobs, force=force, progress=progress)
     if report.verdict == "nothing":
         raise Problem(f"Nothing to do: {report.why}.", hint="Rate or import more, or use --force.", status=3)

@@ -170,7 +170,7 @@ def offline_trainer(
         "train_sampling_strategy": "sequential",  # the stream is shuffled already
         "max_length": None,  # prompts and answers are cut already
         "save_steps": settings.save_every,
-        "logging_steps": max(1, steps // 40),
+        "logging_steps": max(1, steps // ppo.updates),  # as many rows of figures as PPO has rollouts
     }
     common: dict[str, Any] = {
         "model": model,

@@ -1,4 +1,4 @@
-"""The two steps of an update that run the policy: measuring the anchor, and PPO."""
+"""The two steps of an update that run the policy: measuring the anchor, and training by PPO or another algorithm."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ from lm.loading import Base
 from lm.prompts import Message, fit_chat
 from lm.settings import EngineSettings, Sampling
 from reward.model import RewardModel
+from rl.algorithms import offline_trainer, online_trainer
 from rl.anchor import Anchor, adapter_parameters, anchor_here, fisher_information
+from rl.checkpoints import last_complete
 from rl.hold import Hold
 from rl.plots import CURVE, draw_curves
 from rl.policy import make_policy, policy_adapter
 from rl.ppo import PPOTrainer, last_checkpoint, prompt_stream, trainer_arguments
 from rl.replay import Replay
 from rl.rollout import EngineRollouts
-from rl.settings import AnchorSettings, PPOSettings
+from rl.settings import Algorithm, AlgorithmSettings, AnchorSettings, PPOSettings
 from rl.stopping import Stopping
+from store.frozen import Frozen
 
 Progress = Callable[[str, int, int], None]
 
@@ -87,11 +90,19 @@ def train_policy(
     seed: int,
     progress: Progress | None = None,
     stopping: Stopping | None = None,
+    *,
+    algorithm: Algorithm = "ppo",
+    algorithms: AlgorithmSettings | None = None,
+    frozen: Frozen | None = None,
 ) -> tuple[Adapter, int]:
-    """PPO from the parent version on; resumes from the last complete checkpoint in `folder`, if there is one.
+    """Train from the parent version on; resumes from the last complete checkpoint in `folder`, if there is one.
 
     Args:
+        reward, prompts: what PPO, GRPO and RLOO are paid by, and what they answer.
         stopping: checks on the way, which may end the training early and name the policy that comes out of it.
+        algorithm: what moves the policy.
+        algorithms: knobs of those that are not PPO; None for their defaults.
+        frozen: the ratings that DPO, KTO and SFT learn from.
 
     Returns:
         The trained adapter (that of the best check, where there is one within bounds) and the number of optimizer
@@ -108,25 +119,35 @@ def train_policy(
         return scores.value.tolist()
 
     pay.__name__ = "reward_model"
-    trainer = PPOTrainer(
-        model=make_policy(base, parent, ppo, seed),
-        tokenizer=base.tokenizer,
-        settings=ppo,
-        arguments=trainer_arguments(
-            ppo, folder, seed=seed, cpu=base.device.type == "cpu", processes=int(os.environ.get("WORLD_SIZE", "1"))
-        ),
-        prompts=prompt_stream(prompts, ppo, seed),
-        reward=pay,
-        rollout=EngineRollouts(base, ppo, seed),
-        callbacks=[
-            Hold(anchor, replay, settings, ppo.learning_rate, base.tokenizer.pad_token_id, seed),
-            *([stopping] if stopping else []),
-            _Curve(folder / CURVE, progress),
-        ],
-    )
+    others = algorithms or AlgorithmSettings()
+    learning_rate = others.learning_rate if algorithm in ("dpo", "kto", "sft") else ppo.learning_rate
+    callbacks = [
+        Hold(anchor, replay, settings, learning_rate, base.tokenizer.pad_token_id, seed),
+        *([stopping] if stopping else []),
+        _Curve(folder / CURVE, algorithm, progress),
+    ]
+    model = make_policy(base, parent, ppo, seed)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    trainer: Any
+    if algorithm == "ppo":
+        trainer = PPOTrainer(
+            model=model,
+            tokenizer=base.tokenizer,
+            settings=ppo,
+            arguments=trainer_arguments(ppo, folder, seed=seed, cpu=base.device.type == "cpu", processes=processes),
+            prompts=prompt_stream(prompts, ppo, seed),
+            reward=pay,
+            rollout=EngineRollouts(base, ppo, seed),
+            callbacks=callbacks,
+        )
+    elif algorithm in ("grpo", "rloo"):
+        trainer = online_trainer(algorithm, base, model, pay, prompts, ppo, others, folder, seed, callbacks, processes)
+    else:
+        rated = frozen or Frozen("", [], [], [])
+        trainer = offline_trainer(algorithm, base, model, rated, ppo, others, folder, seed, callbacks, processes)
     trainer.remove_callback(PrinterCallback)  # `_Curve` says it in a line that can be read
     trainer.add_callback(trainer.pop_callback(TensorBoardCallback))  # after `stopping`, which adds to what is logged
-    begun = last_checkpoint(folder)
+    begun = last_checkpoint(folder) if algorithm == "ppo" else last_complete(folder)
     trainer.train(resume_from_checkpoint=str(begun) if begun else None)
     best = stopping.best if stopping else None
     if trainer.accelerator.is_main_process:
@@ -134,11 +155,22 @@ def train_policy(
     return best or policy_adapter(trainer.accelerator.unwrap_model(trainer.model)), trainer.state.global_step
 
 
+# What is said of a training on its way: the figures' names in a row of the curve.
+SAID = {
+    "ppo": {"reward": "ppo/score", "KL": "ppo/kl"},
+    "grpo": {"reward": "reward", "KL": "kl"},
+    "rloo": {"reward": "reward", "KL": "kl"},
+    "dpo": {"loss": "loss", "margin": "rewards/margins"},
+    "kto": {"loss": "loss", "KL": "kl"},
+    "sft": {"loss": "loss", "accuracy": "mean_token_accuracy"},
+}
+
+
 class _Curve(TrainerCallback):
     """Writes each logged row of figures as a line of JSON, and reports progress."""
 
-    def __init__(self, file: Path, progress: Progress | None) -> None:
-        self.file = file
+    def __init__(self, file: Path, algorithm: str, progress: Progress | None) -> None:
+        self.file, self.algorithm = file, algorithm
         self.progress = progress
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -153,6 +185,7 @@ class _Curve(TrainerCallback):
             return
         with self.file.open("a", encoding="utf-8") as out:
             out.write(json.dumps({"step": state.global_step, **logs}) + "\n")
-        if self.progress and "ppo/score" in logs:
-            label = f"PPO, reward {logs['ppo/score']:+.2f}, KL {logs['ppo/kl']:.2f}"
-            self.progress(label, state.global_step, state.max_steps)
+        said = SAID[self.algorithm]
+        if self.progress and logs.keys() >= set(said.values()):
+            figures = ", ".join(f"{name} {logs[figure]:.2f}" for name, figure in said.items())
+            self.progress(f"{self.algorithm.upper()}, {figures}", state.global_step, state.max_steps)

@@ -7,7 +7,7 @@ next update goes on at the first unfinished step, training at its last checkpoin
     dataset   frozen ratings and prompts, with their hash
     reward    reward model and its report on the holdout
     anchor    Fisher information of the serving version, and the answers that it was measured on
-    train     PPO: the candidate's adapter, learning curves, checkpoints, checks
+    train     PPO or another algorithm: the candidate's adapter, learning curves, checkpoints, checks
     gate      checks and verdict
     version   the candidate in the store; promoted if the gate passed it
 """
@@ -18,7 +18,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ from reward.settings import RewardSettings, dataset_knobs
 from rl.anchor import load_anchor
 from rl.comparison import compare
 from rl.gate import Check, comparison_checks, integrity_checks, reward_check
+from rl.preference_data import check_evidence
 from rl.replay import load_replay
-from rl.settings import AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
+from rl.settings import AlgorithmSettings, AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
 from rl.stopping import Stopping
 from rl.training import Progress, measure_anchor, train_policy
 from rl.validation import Validation, watched
@@ -52,6 +53,7 @@ from store.versions import add_version, promote, serving
 SECTIONS = {
     "reward": RewardSettings,
     "ppo": PPOSettings,
+    "algorithms": AlgorithmSettings,
     "anchor": AnchorSettings,
     "stopping": StoppingSettings,
     "gate": GateSettings,
@@ -69,6 +71,7 @@ class Knobs:
     stopping: StoppingSettings
     gate: GateSettings
     update: UpdateSettings
+    algorithms: AlgorithmSettings = field(default_factory=AlgorithmSettings)
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Knobs:
@@ -102,7 +105,7 @@ def run_update(
         progress: called with what is done, how far, and of how much.
 
     Raises:
-        Problem: another update runs; a step cannot be done.
+        Problem: another update runs; a step cannot be done; the algorithm has nothing to learn from (status 3).
     """
     with update_lock(store):
         with store.session(reading=True) as session:
@@ -114,9 +117,12 @@ def run_update(
                 idle = _nothing_to_do(frozen, _last_dataset(session), knobs.update.min_ratings, force)
             if idle:
                 return UpdateReport(None, "nothing", None, frozen.hash, [], 0.0, idle)
+            check_evidence(knobs.update.algorithm, frozen)
             with store.session() as session:
                 settings = asdict(knobs) | {"parent": serving(session).id}
-                begun = start_update(session, algorithm="ppo", seed=knobs.update.seed, settings=settings)
+                begun = start_update(
+                    session, algorithm=knobs.update.algorithm, seed=knobs.update.seed, settings=settings
+                )
         return _Run(store, base, begun, progress or (lambda label, done, total: None), frozen).finish()
 
 
@@ -270,6 +276,9 @@ class _Run:
             self.seed,
             self.progress,
             Stopping(self._validation(), self.knobs.stopping, work / "stopping"),
+            algorithm=self.knobs.update.algorithm,
+            algorithms=self.knobs.algorithms,
+            frozen=self._frozen(),
         )
         digest = write_adapter(work / "adapter", adapter, self.base)
         for name in ("anchor.safetensors", "replay.safetensors"):

@@ -19,11 +19,12 @@ from lm.likelihood import batches, log_likelihood
 from lm.loading import Base
 from problems import Problem
 from rl.algorithms import offline_trainer, online_trainer
-from rl.anchor import adapter_parameters
+from rl.anchor import adapter_parameters, anchor_here
 from rl.checkpoints import last_complete
+from rl.hold import Hold
 from rl.policy import make_policy, policy_adapter
 from rl.preference_data import encode_completed
-from rl.settings import AlgorithmSettings, PPOSettings
+from rl.settings import AlgorithmSettings, AnchorSettings, PPOSettings
 from store.frozen import Frozen, Pair
 
 PPO = PPOSettings(
@@ -162,6 +163,23 @@ def test_stopped_and_resumed_equals_never_stopped(
         torch.testing.assert_close(a, expected[name][0], rtol=0, atol=1e-6)
         torch.testing.assert_close(b, expected[name][1], rtol=0, atol=1e-6)
     assert [each.name for each in halved.glob("checkpoint-*")] == [f"checkpoint-{whole.state.max_steps}"]
+
+
+@pytest.mark.parametrize("algorithm", [*ONLINE, *OFFLINE])
+def test_a_heavy_anchor_holds_the_policy_near_its_parent(
+    tiny_base: Base, parent: Adapter, tmp_path: Path, algorithm: str
+) -> None:
+    begin = make_policy(tiny_base, parent, PPO, seed=0)
+    anchor = anchor_here(begin, {name: torch.ones_like(p) for name, p in adapter_parameters(begin).items()})
+    ppo, settings = replace(PPO, updates=1), replace(SETTINGS, epochs=1)
+
+    def distance(strength: float) -> float:
+        hold = Hold(anchor, None, AnchorSettings(strength=strength), 3e-3, tiny_base.tokenizer.pad_token_id, 0)
+        held = trainer(algorithm, tiny_base, parent, tmp_path / str(strength), ppo, settings, [hold])
+        held.train()
+        return anchor.penalty(held.model, 2.0).item()
+
+    assert distance(1e4) < 0.5 * distance(0.0)
 
 
 def test_settings_that_cannot_be_batched_are_refused(tiny_base: Base, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 import rl.update
 from lm.adapters import adapter_hash, read_adapter
@@ -24,11 +25,20 @@ from problems import Problem
 from reward.rule_settings import read_rules
 from reward.settings import RewardSettings
 from rl.replay import load_replay
-from rl.settings import AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
+from rl.settings import (
+    Algorithm,
+    AlgorithmSettings,
+    AnchorSettings,
+    GateSettings,
+    PPOSettings,
+    StoppingSettings,
+    UpdateSettings,
+)
 from rl.update import Knobs, run_update
 from store.conversations import new_conversation, person, record_generation
 from store.database import Store, open_store
 from store.ratings import rate
+from store.schema import Generation
 from store.updates import list_updates, unfinished, update_lock
 from store.versions import ensure_base, list_versions, serving
 
@@ -155,6 +165,53 @@ def test_a_candidate_that_passes_serves_and_the_next_one_starts_from_it(
     assert second.version == 2
 
 
+def correct(store: Store) -> None:
+    """Somebody writes what each long answer should have been."""
+    with store.session() as session:
+        for answer in session.scalars(select(Generation).where(Generation.text == LONG)).all():
+            said = {"generation_id": answer.id, "person_id": answer.person_id, "surface": "api"}
+            rate(session, kind="correction", value="It arrives on Thursday.", **said)
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo", "dpo", "kto", "sft"])
+def test_any_algorithm_makes_a_version_that_the_gate_judges(
+    store: Store, tiny_base: Base, knobs: Knobs, monkeypatch: pytest.MonkeyPatch, algorithm: Algorithm
+) -> None:
+    correct(store)
+    chosen = replace(
+        knobs,
+        stopping=StoppingSettings(every=0),
+        update=replace(knobs.update, algorithm=algorithm),
+        algorithms=AlgorithmSettings(group=4, epochs=1, batch=8, learning_rate=1e-3),
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("rl.update.train_policy", broken)
+        with pytest.raises(ConnectionError):
+            run_update(store, tiny_base, chosen)
+    said: list[str] = []
+    report = run_update(store, tiny_base, knobs, progress=lambda label, done, total: said.append(label))
+    passed = {check.name: check.passed for check in report.checks}
+    assert passed["trained"]
+    assert passed["adapter_changed"]
+    assert "kl" in passed
+    assert any(label.startswith(algorithm.upper()) for label in said)  # what it began with stays in force
+    with store.session() as session:
+        (row,) = list_updates(session)
+        assert row.algorithm == algorithm
+    curve = (store.home / "updates/1/train/curve.jsonl").read_text("utf-8").splitlines()
+    assert sum("loss" in json.loads(line) for line in curve) >= 2
+
+
+def test_an_algorithm_without_evidence_says_so_before_anything_is_begun(
+    store: Store, tiny_base: Base, knobs: Knobs
+) -> None:
+    with pytest.raises(Problem, match="answers that people corrected") as missing:
+        run_update(store, tiny_base, replace(knobs, update=replace(knobs.update, algorithm="sft")))
+    assert missing.value.status == 3
+    with store.session() as session:
+        assert list_updates(session) == []
+
+
 def test_a_step_that_fails_is_resumed_and_ends_as_if_it_had_not(
     store: Store, tiny_base: Base, knobs: Knobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +232,7 @@ def test_a_step_that_fails_is_resumed_and_ends_as_if_it_had_not(
     assert resumed.checks == expected.checks
 
 
-def broken(*_: object) -> None:
+def broken(*_: object, **__: object) -> None:
     raise ConnectionError("pulled the plug")
 
 
