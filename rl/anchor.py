@@ -29,6 +29,7 @@ from lm.likelihood import Completed, batches, log_likelihood
 from rl.policy import ACTIVE
 
 Space = Literal["matrices", "product"]
+Memory = Literal["online", "separate"]
 CHUNK = 2**24  # numbers of gradients of whole products that are held at a time: 64 MB of float32
 
 
@@ -186,7 +187,7 @@ class Anchor:
             if b.grad is not None:
                 b.grad.addmm_(apart, a.T, alpha=scale)
 
-    def merged(self, older: Anchor | None, decay: float, memory: Literal["online", "separate"] = "online") -> Anchor:
+    def merged(self, older: Anchor | None, decay: float, memory: Memory = "online") -> Anchor:
         """This anchor with an older one's information added. The two must be of one space.
 
         online: the older information counts `decay` as much, around this anchor's centre [arXiv 1805.06370].

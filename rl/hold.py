@@ -7,7 +7,7 @@ gradients: the anchor's bounded pull, and the gradient of the exact KL from the 
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from peft import PeftModel
@@ -15,9 +15,27 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from problems import Problem
-from rl.anchor import Anchor, adapter_parameters
+from rl.anchor import Anchor, Memory, Space, adapter_parameters
 from rl.replay import ParentKL, Replay
 from rl.settings import AnchorSettings
+
+
+def check_anchor_settings(settings: AnchorSettings) -> None:
+    """Raise Problem (status 2) naming the field, where a setting is out of bounds."""
+    bounds: dict[str, tuple[bool, str]] = {
+        "strength": (settings.strength >= 0, "0 or more"),
+        "replay": (settings.replay >= 0, "0 or more"),
+        "samples": (settings.samples >= 1, "1 or more"),
+        "batch": (settings.batch >= 1, "1 or more"),
+        "replay_batch": (settings.replay_batch >= 1, "1 or more"),
+        "decay": (0 <= settings.decay <= 1, "between 0 and 1"),
+        "share": (0 < settings.share <= 1, "above 0 (the parent) and up to 1 (all that was trained)"),
+        "space": (settings.space in get_args(Space), " or ".join(get_args(Space))),
+        "memory": (settings.memory in get_args(Memory), " or ".join(get_args(Memory))),
+    }
+    for name, (fits, wanted) in bounds.items():
+        if not fits:
+            raise Problem(f"anchor.{name} is {getattr(settings, name)}.", hint=f"Make it {wanted}.", status=2)
 
 
 class Hold(TrainerCallback):

@@ -34,6 +34,8 @@ from reward.settings import RewardSettings, dataset_knobs
 from rl.anchor import load_anchor
 from rl.comparison import compare
 from rl.gate import Check, comparison_checks, integrity_checks, reward_check
+from rl.hold import check_anchor_settings
+from rl.interpolation import interpolated
 from rl.preference_data import check_evidence
 from rl.replay import load_replay
 from rl.settings import AlgorithmSettings, AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
@@ -107,6 +109,7 @@ def run_update(
     Raises:
         Problem: another update runs; a step cannot be done; the algorithm has nothing to learn from (status 3).
     """
+    check_anchor_settings(knobs.anchor)
     with update_lock(store):
         with store.session(reading=True) as session:
             begun = unfinished(session)
@@ -280,12 +283,13 @@ class _Run:
             algorithms=self.knobs.algorithms,
             frozen=self._frozen(),
         )
-        digest = write_adapter(work / "adapter", adapter, self.base)
+        between = interpolated(self.parent, adapter, self.knobs.anchor.share)
+        digest = write_adapter(work / "adapter", between.adapter, self.base)
         for name in ("anchor.safetensors", "replay.safetensors"):
             shutil.copy(self.folder / "anchor" / name, work / "adapter" / name)
         for passed in (*work.glob("checkpoint-*"), work / "stopping"):
             shutil.rmtree(passed, ignore_errors=True)
-        return {"steps": steps, "adapter_hash": digest}
+        return {"steps": steps, "adapter_hash": digest, "interpolation_error": between.error}
 
     def _held_out(self) -> tuple[list[Messages], list[Messages]]:
         """Held-out prompts: those that the checks of the training see, and those that are the gate's alone."""

@@ -17,7 +17,7 @@ from trl import SFTConfig, SFTTrainer
 from lm.loading import Base
 from problems import Problem
 from rl.anchor import Anchor, Space, adapter_parameters, adapter_state, anchor_here
-from rl.hold import Hold, refuse_shards
+from rl.hold import Hold, check_anchor_settings, refuse_shards
 from rl.policy import make_policy
 from rl.ppo import PPOTrainer, last_checkpoint, prompt_stream, trainer_arguments
 from rl.replay import ParentKL, Replay
@@ -166,3 +166,13 @@ def test_a_held_training_that_resumes_ends_where_one_never_stopped_does(
     expected = adapter_parameters(whole.model)
     for name, parameter in adapter_parameters(halves.model).items():
         torch.testing.assert_close(parameter, expected[name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("share", 0.0), ("share", float("nan")), ("replay", -1.0), ("decay", 1.5), ("space", "sums")]
+)
+def test_a_setting_out_of_bounds_is_refused_by_its_name(field: str, value: Any) -> None:
+    check_anchor_settings(AnchorSettings())
+    with pytest.raises(Problem, match=rf"anchor\.{field} is") as refused:
+        check_anchor_settings(replace(AnchorSettings(), **{field: value}))
+    assert refused.value.status == 2
