@@ -14,6 +14,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from peft import PeftModel
 from transformers import Trainer, TrainerCallback
@@ -212,7 +213,7 @@ def _shared(folder: Path, seed: int, base: Base, steps: int) -> dict[str, Any]:
         "output_dir": str(folder),
         "seed": seed,
         "use_cpu": on_cpu,
-        "bf16": False,
+        "bf16": base.model.dtype == torch.bfloat16,  # the adapter stays in float32
         "lr_scheduler_type": "constant",
         "weight_decay": 0.0,
         "gradient_accumulation_steps": 1,
