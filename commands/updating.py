@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def update(settings: Settings, progress: Progress, force: bool, algorithm: Algorithm | None) -> Outcome:
     """Train on the ratings, prove the result, and let it serve if it passes."""
     with opened(settings) as store:
-        from rl.update import Knobs, run_update
+        from rl.update import run_update
+        from rl.workspace import Knobs
 
         base = loaded(settings, store)
         chosen = replace(settings.update, algorithm=algorithm or settings.update.algorithm)

@@ -113,3 +113,4 @@ class UpdateSettings:
     min_ratings: int = 50  # present ratings below which there is nothing to do, unless forced
     seed: int = 0  # of the split into batches, the rollouts and the gate's answers
     suite: str = "skills"  # the suite that must not be forgotten: a name or a file
+    accelerate: str = ""  # trains under this configuration of deploy/accelerate, or file; empty: in this process

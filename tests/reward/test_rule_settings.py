@@ -13,7 +13,7 @@ from problems import Problem
 from reward.rule_settings import KINDS, LanguageRule, LengthRule, Rule, SafetyRule, read_rules
 from reward.settings import RewardSettings
 from rl.settings import AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
-from rl.update import Knobs
+from rl.workspace import Knobs
 from settings import load_settings
 
 PAGE = Path(__file__).parents[2] / "docs/rules.md"

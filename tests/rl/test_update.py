@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,99 +19,16 @@ from sqlalchemy import select
 import rl.update
 from lm.adapters import adapter_hash, read_adapter
 from lm.loading import Base
-from lm.suites import Item, write_suite
 from problems import Problem
-from reward.rule_settings import read_rules
-from reward.settings import RewardSettings
 from rl.replay import load_replay
-from rl.settings import (
-    Algorithm,
-    AlgorithmSettings,
-    AnchorSettings,
-    GateSettings,
-    PPOSettings,
-    StoppingSettings,
-    UpdateSettings,
-)
-from rl.update import Knobs, run_update
-from store.conversations import new_conversation, person, record_generation
+from rl.settings import Algorithm, AlgorithmSettings, StoppingSettings
+from rl.update import run_update
+from rl.workspace import Knobs
 from store.database import Store, open_store
 from store.ratings import rate
 from store.schema import Generation
 from store.updates import list_updates, unfinished, update_lock
 from store.versions import ensure_base, list_versions, serving
-
-SHORT, LONG = "On Monday.", "Please let me tell you that it left the warehouse on Monday and arrives on Thursday."
-
-
-@pytest.fixture
-def knobs(tmp_path: Path) -> Knobs:
-    """The smallest settings that go through every part of an update."""
-    suite = tmp_path / "suite.jsonl"
-    questions = [Item("echo", [{"role": "user", "content": f"Say {i}"}], ["no such answer"], "exact") for i in range(4)]
-    write_suite(suite, questions)
-    return Knobs(
-        reward=RewardSettings(heads=2, context=96, rules=read_rules([{"kind": "length", "maximum": 3}])),
-        ppo=PPOSettings(
-            updates=2,
-            episodes=8,
-            minibatch=4,
-            epochs=1,
-            max_tokens=8,
-            prompt_tokens=64,
-            rank=2,
-            value_warmup=0,
-            save_every=1,
-        ),
-        anchor=AnchorSettings(samples=8, batch=4, replay=0.1, share=0.5),
-        stopping=StoppingSettings(every=1, patience=99, skill_items=2, answers=2),
-        gate=GateSettings(win_prompts=8, skill_items=4),
-        update=UpdateSettings(min_ratings=10, suite=str(suite)),
-    )
-
-
-@pytest.fixture
-def store(tmp_path: Path, tiny_base: Base) -> Iterator[Store]:
-    """A store in which somebody prefers short answers, in 30 conversations."""
-    opened = open_store(tmp_path / "home")
-    fill(opened, tiny_base)
-    yield opened
-    opened.close()
-
-
-def fill(store: Store, base: Base, conversations: int = 30) -> None:
-    with store.session() as session:
-        ensure_base(session, base.id, base.fingerprint)
-        ann = person(session, None, "ann")
-        for i in range(conversations):
-            conversation = new_conversation(session, ann.id, "api")
-            answers = [
-                record_generation(
-                    session,
-                    person_id=ann.id,
-                    conversation_id=conversation.id,
-                    messages=[{"role": "user", "content": f"Where is parcel {i}?"}],
-                    version_id=0,
-                    adapter_hash=None,
-                    sampling={"temperature": 1.0},
-                    token_ids=[1],
-                    logprobs=[-1.0],
-                    text=text,
-                    finish_reason="stop",
-                    surface="api",
-                    latency=0.1,
-                )
-                for text in (SHORT, LONG)
-            ]
-            rate(
-                session,
-                generation_id=answers[0].id,
-                person_id=ann.id,
-                kind="pair",
-                value="left",
-                other=answers[1].id,
-                surface="api",
-            )
 
 
 def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny_base: Base, knobs: Knobs) -> None:
@@ -168,7 +84,7 @@ def test_a_candidate_that_passes_serves_and_the_next_one_starts_from_it(
 def correct(store: Store) -> None:
     """Somebody writes what each long answer should have been."""
     with store.session() as session:
-        for answer in session.scalars(select(Generation).where(Generation.text == LONG)).all():
+        for answer in session.scalars(select(Generation).where(Generation.text.startswith("Please"))).all():
             said = {"generation_id": answer.id, "person_id": answer.person_id, "surface": "api"}
             rate(session, kind="correction", value="It arrives on Thursday.", **said)
 
@@ -185,7 +101,7 @@ def test_any_algorithm_makes_a_version_that_the_gate_judges(
         algorithms=AlgorithmSettings(group=4, epochs=1, batch=8, learning_rate=1e-3),
     )
     with monkeypatch.context() as patch:
-        patch.setattr("rl.update.train_policy", broken)
+        patch.setattr("rl.workspace.train_policy", broken)
         with pytest.raises(ConnectionError):
             run_update(store, tiny_base, chosen)
     said: list[str] = []
@@ -240,7 +156,8 @@ KILLED = """
 import json, sys
 from pathlib import Path
 from lm.loading import load_base
-from rl.update import Knobs, run_update
+from rl.update import run_update
+from rl.workspace import Knobs
 from store.database import open_store
 home, model, knobs = sys.argv[1:]
 run_update(open_store(Path(home)), load_base(model, "cpu", "float32"), Knobs.from_json(json.loads(knobs)))

@@ -1,0 +1,159 @@
+"""A training in processes of its own, started by `accelerate launch` with one of the configurations of
+`deploy/accelerate/`.
+
+The processes are `rl.worker`. They read `task.json` in the training's folder and leave `trained.json` there; what they
+say of their progress comes back line by line, and all else that they print goes into `output.log`. They end when the
+process that launched them does: they hold the other end of its pipe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
+
+from lm.loading import DTYPES
+from problems import Problem
+from rl.workspace import Knobs, Workspace
+
+CONFIGURATIONS = Path(__file__).parents[1] / "deploy" / "accelerate"
+MARK = "ratchet: "  # before each line, a JSON object, that a worker means for the process that launched it
+TASK, TRAINED, OUTPUT = "task.json", "trained.json", "output.log"
+TAIL = 15  # lines of output that a failure is told with
+SHARDED = {"FSDP", "DEEPSPEED", "MEGATRON_LM"}
+
+
+def configuration(name: str) -> tuple[Path, ClusterConfig]:
+    """An accelerate configuration: a file, or one of `deploy/accelerate/` by its name without `.yaml`.
+
+    Raises:
+        Problem: there is none of that name, or accelerate cannot read it (status 2).
+    """
+    file = Path(name).expanduser()
+    if not file.is_file():
+        file = CONFIGURATIONS / f"{name}.yaml"
+    if not file.is_file():
+        ready = ", ".join(sorted(each.stem for each in CONFIGURATIONS.glob("*.yaml")))
+        raise Problem(
+            f"update.accelerate is {name!r}, which is neither a file nor a configuration of Ratchet.",
+            hint=f"There are: {ready}.",
+            status=2,
+        )
+    try:
+        return file.resolve(), load_config_from_file(str(file))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Problem(
+            f"accelerate cannot read {file}: {error}", hint="Write it with `accelerate config`.", status=2
+        ) from error
+
+
+def check_whole_weights(config: ClusterConfig, knobs: Knobs) -> None:
+    """Raise Problem if the weights would be spread over the processes while something needs them whole (status 2)."""
+    kind = str(config.distributed_type.value)
+    if kind not in SHARDED or (kind == "DEEPSPEED" and config.deepspeed_config.get("zero_stage") != 3):
+        return
+    needing = {
+        'ppo.rollouts = "transformers"': knobs.ppo.rollouts != "transformers",
+        "anchor.strength = 0": bool(knobs.anchor.strength),
+        "anchor.replay = 0": bool(knobs.anchor.replay),
+        "stopping.every = 0": bool(knobs.stopping.every),
+    }
+    fixes = ", ".join(fix for fix, needed in needing.items() if needed)
+    if fixes:
+        raise Problem(
+            f"{kind} spreads the weights over the processes; rollouts by the engine, the anchor, replay and the checks "
+            "on the way need them whole.",
+            hint=f"Train with data parallelism (ddp), or set {fixes}.",
+            status=2,
+        )
+
+
+def launched_training(workspace: Workspace, file: Path, work: Path) -> dict[str, Any]:
+    """The training step of an update by processes of their own; the same facts as `Workspace.train` gives.
+
+    Args:
+        file: accelerate's configuration.
+        work: the step's folder, inside the update's.
+
+    Raises:
+        Problem: as `launch`.
+    """
+    base = workspace.base
+    on_gpu = base.device.type != "cpu" and not load_config_from_file(str(file)).use_cpu
+    task = {
+        "model": base.model.name_or_path,
+        "base": base.id,
+        "fingerprint": base.fingerprint,
+        "device": base.device.type if on_gpu else "cpu",
+        "dtype": next(name for name, dtype in DTYPES.items() if dtype == base.model.dtype),
+        "parent": str(workspace.parent_folder.resolve()) if workspace.parent_folder else None,
+        "knobs": asdict(workspace.knobs),
+    }
+    (work / TASK).write_text(json.dumps(task, indent=1), encoding="utf-8")
+    launch(file, work, workspace.progress)
+    return dict(json.loads((work / TRAINED).read_text(encoding="utf-8")))
+
+
+def launch(file: Path, folder: Path, progress: Callable[[str, int, int], None]) -> None:
+    """Run `rl.worker` on a training's folder under `accelerate launch`, until it has ended.
+
+    Args:
+        file: accelerate's configuration.
+        folder: of the training, as `rl.worker` reads it.
+        progress: called with what a worker says is done, how far, and of how much.
+
+    Raises:
+        Problem: the one that a worker met, or one with the last lines of output when a process ended with any exit
+            code but 0.
+    """
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
+    command += ["-m", "rl.worker", str(folder.resolve())]
+    paths = [str(CONFIGURATIONS.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    tail: deque[str] = deque(maxlen=TAIL)
+    problem: Problem | None = None
+    ended = False  # a process has failed, and the launcher says so; its own traceback after that tells nothing new
+    told = True
+    with (
+        (folder / OUTPUT).open("a", encoding="utf-8") as log,
+        subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(MARK):
+                said: dict[str, Any] = json.loads(line.removeprefix(MARK))
+                if "progress" in said:
+                    progress(*said["progress"])
+                elif problem is None:
+                    problem = Problem(said["problem"], hint=said["hint"], status=said["status"])
+                continue
+            log.write(line)
+            told = told and not (ended and line.startswith("Traceback"))
+            if told and line.strip():
+                tail.append(line.rstrip())
+            ended = ended or "torch/distributed/elastic" in line
+    if problem is not None:
+        raise problem
+    if process.returncode:
+        raise Problem(
+            f"The training under {file.name} ended with exit code {process.returncode}. Its last lines:\n"
+            + "\n".join(tail),
+            hint=f"The whole output is in {folder / OUTPUT}; the next update goes on at the last checkpoint.",
+        )

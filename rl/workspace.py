@@ -1,0 +1,164 @@
+"""What the steps of an update read: its folder, its knobs, the base and the parent version; and the training step.
+
+It knows no store, so that the processes of a training, which `rl.launch` starts, can have one each.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from lm.adapters import Adapter, read_adapter, write_adapter
+from lm.loading import Base
+from lm.suites import load_suite
+from problems import Problem
+from reward.model import RewardModel, load_reward
+from reward.settings import RewardSettings
+from rl.anchor import load_anchor
+from rl.interpolation import interpolated
+from rl.replay import load_replay
+from rl.settings import AlgorithmSettings, AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
+from rl.stopping import Stopping
+from rl.training import Progress, train_policy
+from rl.validation import Validation, watched
+from store.frozen import Frozen, Messages
+from store.holdout import opening
+
+SECTIONS = {
+    "reward": RewardSettings,
+    "ppo": PPOSettings,
+    "algorithms": AlgorithmSettings,
+    "anchor": AnchorSettings,
+    "stopping": StoppingSettings,
+    "gate": GateSettings,
+    "update": UpdateSettings,
+}
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Everything that an update's result depends on besides the store and the base; kept in the update's row."""
+
+    reward: RewardSettings
+    ppo: PPOSettings
+    anchor: AnchorSettings
+    stopping: StoppingSettings
+    gate: GateSettings
+    update: UpdateSettings
+    algorithms: AlgorithmSettings = field(default_factory=AlgorithmSettings)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Knobs:
+        """What `asdict` wrote; a section that an older edition did not have takes its defaults."""
+        return Knobs(**{name: section(**data.get(name, {})) for name, section in SECTIONS.items()})
+
+
+class Workspace:
+    """An update's folder with what its steps made of it so far.
+
+    Args:
+        folder: `updates/<id>`.
+        base: that the store's versions stand on.
+        knobs: that the update began with.
+        parent_folder: adapter of the version that it starts from; None for the base itself.
+        progress: called with what is done, how far, and of how much.
+    """
+
+    def __init__(self, folder: Path, base: Base, knobs: Knobs, parent_folder: Path | None, progress: Progress) -> None:
+        self.folder, self.base, self.knobs, self.progress = folder, base, knobs, progress
+        self.seed = knobs.update.seed
+        self.parent_folder = parent_folder
+        self.parent: Adapter | None = read_adapter(parent_folder, base) if parent_folder else None
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What a step that is done noted."""
+        return dict(json.loads((self.folder / name / "step.json").read_text(encoding="utf-8")))
+
+    def dataset(self) -> Frozen:
+        """The ratings and prompts."""
+        return Frozen.from_json(self.folder / "dataset")
+
+    def reward_model(self) -> RewardModel:
+        """The reward model that was fitted to them."""
+        return load_reward(self.folder / "reward", self.base)
+
+    def prompts(self, split: str) -> list[list[dict[str, str]]]:
+        """The prompts of a split. Raises Problem where it has none (status 3)."""
+        prompts = [prompt.messages for prompt in self.dataset().prompts if prompt.split == split]
+        if not prompts:
+            raise Problem(
+                f"No conversation fell into the {split} split yet.",
+                hint="A few more rated conversations will do.",
+                status=3,
+            )
+        return prompts
+
+    def train(self, work: Path) -> dict[str, Any]:
+        """The training step, in this process or as one of several; the main one writes the candidate's adapter.
+
+        Returns:
+            On the main process: optimizer steps, the adapter's hash, and what its way back to the parent cost, relative;
+            nothing on the others.
+        """
+        adapter, steps = train_policy(
+            self.base,
+            self.parent,
+            load_anchor(self.folder / "anchor" / "anchor.safetensors", self.base.device),
+            load_replay(self.folder / "anchor" / "replay.safetensors"),
+            self.reward_model(),
+            self.prompts("train"),
+            self.knobs.ppo,
+            self.knobs.anchor,
+            work,
+            self.seed,
+            self.progress,
+            Stopping(self._validation(), self.knobs.stopping, work / "stopping"),
+            algorithm=self.knobs.update.algorithm,
+            algorithms=self.knobs.algorithms,
+            frozen=self.dataset(),
+        )
+        if not PartialState().is_main_process:
+            return {}
+        between = interpolated(self.parent, adapter, self.knobs.anchor.share)
+        digest = write_adapter(work / "adapter", between.adapter, self.base)
+        for name in ("anchor.safetensors", "replay.safetensors"):
+            shutil.copy(self.folder / "anchor" / name, work / "adapter" / name)
+        for passed in (*work.glob("checkpoint-*"), work / "stopping"):
+            shutil.rmtree(passed, ignore_errors=True)
+        return {"steps": steps, "adapter_hash": digest, "interpolation_error": between.error}
+
+    def held_out(self) -> tuple[list[Messages], list[Messages]]:
+        """Held-out prompts: those that the checks of the training see, and those that are the gate's alone."""
+        prompts, stopping = self.prompts("holdout"), self.knobs.stopping
+        lent = watched(prompts, stopping.watched if stopping.every else 0.0)
+        sides: tuple[list[Messages], list[Messages]] = ([], [])
+        for prompt in prompts:
+            sides[opening(prompt) not in lent].append(prompt)
+        return sides
+
+    def _validation(self) -> Validation | None:
+        """What the training is checked by; None where the settings want no checks."""
+        settings = self.knobs.stopping
+        if not settings.every:
+            return None
+        reward, (prompts, _) = self.reward_model(), self.held_out()
+        lent = {opening(prompt) for prompt in prompts}
+        pairs = [p for p in self.dataset().pairs if p.split == "holdout" and opening(p.messages) in lent]
+        questions = load_suite(self.knobs.update.suite, settings.skill_items, self.seed, "validation")
+        return Validation(
+            self.base,
+            self.parent,
+            questions,
+            pairs,
+            prompts,
+            self.knobs.ppo,
+            settings,
+            self.seed,
+            judge=lambda asked, answers: reward.score(asked, answers).mean,
+        )
