@@ -11,12 +11,14 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 import rl.update
+import rl.workspace
 from lm.adapters import adapter_hash, read_adapter
 from lm.loading import Base
 from problems import Problem
@@ -197,17 +199,17 @@ def test_the_gate_asks_what_no_check_of_the_training_has_asked(
 ) -> None:
     asked: dict[str, list[str]] = {}
 
-    def noted(name: str, place: int) -> None:
-        made = getattr(rl.update, name)
+    def noted(module: ModuleType, name: str, place: int) -> None:
+        made = getattr(module, name)
 
         def note(*given: Any, **named: Any) -> Any:
             asked[name] = [str(prompt) for prompt in given[place]]
             return made(*given, **named)
 
-        monkeypatch.setattr(rl.update, name, note)
+        monkeypatch.setattr(module, name, note)
 
-    noted("Validation", 4)
-    noted("compare", 4)
+    noted(rl.workspace, "Validation", 4)
+    noted(rl.update, "compare", 4)
     run_update(store, tiny_base, knobs)
     assert asked["Validation"]
     assert asked["compare"]
