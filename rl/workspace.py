@@ -103,8 +103,8 @@ class Workspace:
         """The training step, in this process or as one of several; the main one writes the candidate's adapter.
 
         Returns:
-            On the main process: optimizer steps, the adapter's hash, and what its way back to the parent cost, relative;
-            nothing on the others.
+            On the main process: optimizer steps, the adapter's hash, and what interpolation could not keep; nothing on
+            the others.
         """
         adapter, steps = train_policy(
             self.base,
