@@ -1,0 +1,286 @@
+"""Too much of a reward: what people want against what the reward model says, along a training that goes on too long.
+
+    python bench/overoptimisation.py [--seeds 2] [--work DIR] [--quick]
+
+Simulated people with a hidden preference rate pairs of the starter's answers; a reward model is fitted to few of them.
+PPO then climbs it with hardly any KL to hold it (Gao et al. 2022, arXiv 2210.10760), once with one head and once with
+each way to make one reward of several (Coste et al. 2023, arXiv 2310.02743). The checks of `rl.stopping` are made on
+the way and stop nothing. Afterwards the hidden preference itself judges the policy at every check, on prompts that no
+training and no check has seen, and the rule is asked where it would have stopped and what it would have kept.
+
+Prints a table, writes bench/results/overoptimisation.json and docs/images/overoptimisation.png. `--work DIR` keeps what
+is done; a run that was cut goes on there. About 13 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from machine import keep, machine
+from worlds import make_world, rated
+
+from chat.personas import PERSONAS
+from chat.rater_minds import recruit
+from lm.adapters import Adapter, read_adapter
+from lm.engine import Engine
+from lm.loading import Base, load_base
+from lm.prompts import fit_chat
+from lm.settings import EngineSettings, Sampling
+from lm.suites import Item, load_suite
+from reward.model import RewardModel, fit_reward
+from reward.settings import RewardSettings
+from rl.settings import AnchorSettings, PPOSettings, StoppingSettings
+from rl.stopping import Check, Stopping, best_of, is_over
+from rl.training import train_policy
+from rl.validation import Validation
+from store.frozen import Pair
+
+PLOT = Path(__file__).parent.parent / "docs/images/overoptimisation.png"
+ARMS = {
+    "one head": RewardSettings(heads=1, combine="mean"),
+    "minimum of 5": RewardSettings(heads=5, combine="minimum"),
+    "mean - deviation / 2": RewardSettings(heads=5, combine="pessimistic"),
+}
+AIM = 0.05  # of the best gold reward, that the stop may miss
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything."""
+
+    updates: int = 36
+    episodes: int = 32
+    every: int = 3  # rollouts between checks
+    ratings: int = 100
+    prompts: int = 300  # that PPO is trained on; those rated are the first of them
+    held: int = 90  # prompts whose pairs are held out
+    gold: int = 96  # fresh prompts a skill that the hidden preference judges
+
+    @property
+    def worlds(self) -> tuple[int, int]:
+        """Prompts of the two worlds: trained on, and held out."""
+        return self.prompts, self.held
+
+
+FULL = Size()
+QUICK = Size(updates=3, episodes=16, every=1, ratings=40, prompts=60, held=20, gold=4)
+
+
+def trial(persona: str, seed: int, arm: str, size: Size, work: Path) -> dict[str, Any]:
+    """One training: the standing, the gold and the proxy reward at every check, and where the rule would have ended."""
+    torch.set_num_threads(1)
+    folder = work / f"{persona}-{seed}-{arm.replace(' ', '_').replace('/', 'by')}"
+    result = folder / "result.json"
+    if result.is_file():
+        return dict(json.loads(result.read_text()))
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    base = load_base("starter", device="cpu", dtype="float32")
+    people = recruit(PERSONAS[persona], seed, 10, 0.1)
+    worlds = [make_world(base, "train", 300 + 2 * seed + i, n, 2, work) for i, n in enumerate(size.worlds)]
+    ratings = rated(worlds[0], people, {"pair": 1.0}, size.ratings, seed)
+    seen = [item.messages for item in worlds[0].items]
+    held = rated(worlds[1], people, {"pair": 1.0}, size.held, seed + 1).pairs
+    held = [pair for pair in held if pair.messages not in seen]
+    reward = fit_reward(base, ratings, ARMS[arm])
+
+    weak = PPOSettings(learning_rate=5e-4, kl=0.002, kl_horizon=1e12)  # a horizon so long that the KL stays weak
+    ppo = replace(weak, updates=size.updates, episodes=size.episodes, save_every=size.every)
+    settings = StoppingSettings(every=size.every, patience=10**6)  # all checks are made, none ends the training
+    questions = load_suite("skills", settings.skill_items, seed, "validation")
+    asked = [pair.messages for pair in held]
+    validation = Validation(base, None, questions, held, asked, ppo, settings, seed)
+    stopping = Stopping(validation, settings, folder / "stopping")
+    train_policy(
+        base, None, None, None, reward, seen, ppo, AnchorSettings(strength=0.0), folder, seed, stopping=stopping
+    )
+    trained = time.monotonic() - begun
+
+    items = load_suite("skills", size.gold, seed, "test")
+    rows = [judged(base, None, 0, reward, persona, items, seed)]
+    for check in stopping.checks:
+        adapter = read_adapter(folder / f"stopping/step-{check.step}", base)
+        rows.append(judged(base, adapter, check.step, reward, persona, items, seed))
+    found = {
+        "persona": persona,
+        "seed": seed,
+        "arm": arm,
+        "accuracy": held_out_accuracy(reward, held),
+        "trained_seconds": trained,
+        "seconds": time.monotonic() - begun,
+        **ended(rows, stopping.checks, StoppingSettings().patience),
+    }
+    result.write_text(json.dumps(found))
+    return found
+
+
+def judged(
+    base: Base, adapter: Adapter | None, step: int, reward: RewardModel, persona: str, items: Sequence[Item], seed: int
+) -> dict[str, Any]:
+    """Gold of one answer to each item, each on its own, and mean proxy reward and length of them all."""
+    limit = PPOSettings().max_tokens
+    engine = Engine(base, EngineSettings(slots=64, context=512))
+    engine.install("policy", adapter)
+    samplings = [Sampling(temperature=1.0, max_tokens=limit, seed=seed * 10**6 + i) for i in range(len(items))]
+    asked = [fit_chat(base, item.messages, engine.context - limit) for item in items]
+    answers = engine.generate(asked, samplings, "policy")
+    texts = [answer.text for answer in answers]
+    return {
+        "step": step,
+        "gold": [PERSONAS[persona].score(item, text) for item, text in zip(items, texts, strict=True)],
+        "proxy": float(reward.score([item.messages for item in items], texts).value.mean()),
+        "length": statistics.mean(len(answer.token_ids) for answer in answers),
+    }
+
+
+def held_out_accuracy(reward: RewardModel, pairs: Sequence[Pair]) -> float:
+    """Share of the held-out pairs, as people judged them, of which the reward model prefers the better answer."""
+    decided = [pair for pair in pairs if pair.outcome == 1.0]
+    prompts = [pair.messages for pair in decided]
+    better = reward.score(prompts, [pair.first for pair in decided]).mean
+    return float((better > reward.score(prompts, [pair.second for pair in decided]).mean).float().mean())
+
+
+def ended(rows: list[dict[str, Any]], checks: Sequence[Check], patience: int) -> dict[str, Any]:
+    """Where the rule ends, what it keeps, and what that loses of the best gold along the whole training.
+
+    Args:
+        rows: of the parent and of every check, in their order.
+        checks: the checks alone.
+    """
+    made = next((n for n in range(1, len(checks) + 1) if is_over(checks[:n], patience)), len(checks))
+    kept = best_of(checks[:made]) or checks[-1]
+    best = max(rows, key=lambda row: statistics.mean(row["gold"]))
+    stop = next(row for row in rows if row["step"] == kept.step)
+    gap = [a - b for a, b in zip(best["gold"], stop["gold"], strict=True)]
+    top, start, last = (statistics.mean(row["gold"]) for row in (best, rows[0], rows[-1]))
+    by_step = {check.step: check for check in checks}
+    curve = [
+        {
+            "step": row["step"],
+            "kl": by_step[row["step"]].standing.kl if row["step"] else 0.0,
+            "rated": by_step[row["step"]].standing.rated if row["step"] else -math.log(2),
+            "broken": list(by_step[row["step"]].broken) if row["step"] else [],
+            "gold": statistics.mean(row["gold"]),
+            "gold_error": statistics.stdev(row["gold"]) / math.sqrt(len(row["gold"])),
+            "proxy": row["proxy"],
+            "length": row["length"],
+        }
+        for row in rows
+    ]
+    return {
+        "ended": checks[made - 1].step,
+        "kept": kept.step,
+        "best": best["step"],
+        "gold_start": start,
+        "gold_kept": top - statistics.mean(gap),
+        "gold_best": top,
+        "gold_last": last,
+        "loss": statistics.mean(gap) / top,
+        "loss_error": statistics.stdev(gap) / math.sqrt(len(gap)) / top,
+        "loss_of_gain": statistics.mean(gap) / (top - start) if top > start else 0.0,
+        "curve": curve,
+    }
+
+
+def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
+    """Gold above, proxy below, along the root of the KL; a column an arm, a dot where the rule stops."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.6 * len(ARMS), 5.4), layout="constrained")
+    panels = figure.subplots(2, len(ARMS), sharex=True, sharey="row", squeeze=False)
+    for column, arm in enumerate(ARMS):
+        for row in (each for each in rows if each["arm"] == arm):
+            at = [math.sqrt(max(0.0, point["kl"])) for point in row["curve"]]
+            colour = {name: f"C{i}" for i, name in enumerate(PERSONAS)}[row["persona"]]
+            kept = next(i for i, point in enumerate(row["curve"]) if point["step"] == row["kept"])
+            for line, name in enumerate(("gold", "proxy")):
+                values = [point[name] for point in row["curve"]]
+                panels[line, column].plot(at, values, color=colour, linewidth=1.6, alpha=0.8, label=row["persona"])
+                panels[line, column].plot(at[kept], values[kept], "o", color=colour, markersize=7)
+        panels[0, column].set_title(arm)
+        panels[1, column].set_xlabel("root of the KL to the parent")
+    panels[0, 0].set_ylabel("hidden preference (gold)")
+    panels[1, 0].set_ylabel("reward model (proxy)")
+    names = dict(zip(*reversed(panels[0, 0].get_legend_handles_labels()), strict=True))
+    panels[0, 0].legend(names.values(), names.keys(), frameon=False, fontsize=8)
+    for axes in panels.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=120)
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """By arm: mean gold at start, best, kept and in the end, and what the stop loses of the best."""
+    found: dict[str, Any] = {}
+    for arm in ARMS:
+        own = [row for row in rows if row["arm"] == arm]
+        figures = ("gold_start", "gold_best", "gold_kept", "gold_last", "loss", "loss_of_gain", "accuracy")
+        found[arm] = {name: statistics.mean(row[name] for row in own) for name in figures}
+        found[arm]["fall"] = 1 - found[arm]["gold_last"] / found[arm]["gold_best"]
+    return found
+
+
+def main() -> None:
+    """Train, judge, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--persona", action="append", choices=list(PERSONAS), help="several times [courteous, terse]")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--work", type=Path, help="where trainings are kept [a temporary folder]")
+    parser.add_argument("--quick", action="store_true", help="a few steps of everything; writes nothing")
+    chosen = parser.parse_args()
+    personas = chosen.persona or ["courteous", "terse"]
+    size = QUICK if chosen.quick else FULL
+    with TemporaryDirectory() as temporary:
+        work = chosen.work or Path(temporary)
+        base = load_base("starter", device="cpu", dtype="float32")
+        for seed in range(chosen.seeds):  # once, before two processes ask for the same
+            for i, prompts in enumerate(size.worlds):
+                make_world(base, "train", 300 + 2 * seed + i, prompts, 2, work)
+        asked = list(product(personas, range(chosen.seeds), ARMS))
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+            rows = list(pool.map(trial, *zip(*asked, strict=True), [size] * len(asked), [work] * len(asked)))
+    found = {
+        **machine("torch", "transformers", "trl", "peft"),
+        "size": vars(size),
+        "aim": AIM,
+        "arms": summary(rows),
+        "worst_loss": max(row["loss"] for row in rows),
+        "within_aim": sum(row["loss"] <= AIM for row in rows),
+        "trainings": len(rows),
+        "rows": rows,
+    }
+    print(found["machine"], found["versions"])
+    print(
+        f"{'persona':<11}{'reward':<22}{'gold: start':>12}{'best':>8}{'kept':>8}{'last':>8}"
+        f"{'loss':>16}{'ended':>7}{'s':>6}"
+    )
+    for row in rows:
+        golds = "".join(f"{row[name]:8.3f}" for name in ("gold_best", "gold_kept", "gold_last"))
+        loss = f"{row['loss']:7.1%} ± {row['loss_error']:.1%}"
+        print(
+            f"{row['persona']:<11}{row['arm']:<22}{row['gold_start']:12.3f}{golds}{loss:>16}"
+            f"{row['ended']:>7}{row['seconds']:6.0f}"
+        )
+    print(f"within {AIM:.0%} of the best gold: {found['within_aim']} of {len(rows)}; worst {found['worst_loss']:.1%}")
+    if not chosen.quick:
+        keep("overoptimisation", found)
+        plot(rows, PLOT)
+
+
+if __name__ == "__main__":
+    main()
