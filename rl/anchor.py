@@ -152,40 +152,12 @@ class Anchor:
     space: Space = "matrices"
 
     def penalty(self, model: nn.Module, strength: float) -> Tensor:
-        """strength / 2 * sum F (theta - theta*)^2, a scalar; for logs and tests, training uses `pull`."""
+        """strength / 2 * sum F (theta - theta*)^2, a scalar; for logs and tests, training uses `rl.pull`."""
         terms = [
             (self.fisher[name] * (value - self.centre[name]) ** 2).sum()
             for name, value in adapter_state(model, self.space).items()
         ]
         return strength / 2 * torch.stack(terms).sum()
-
-    @torch.no_grad()
-    def pull(self, model: nn.Module, strength: float, learning_rate: float) -> None:
-        """Add the penalty's gradient to the parameters' gradients, bounded so that one step cannot overshoot the
-        centre; a parameter without a gradient stays without one.
-
-        F is replaced by F / (learning_rate * strength * c * F + 1) [arXiv 2109.10021, equation 8, where c is 1]. In the
-        space of products a plain step along the gradients of A and B moves the product D by -learning_rate * scale^2 *
-        (G A'A + B B' G) to first order, where G is the penalty's gradient by D. That map of G has no eigenvalue above c
-        = scale^2 (|AA'| + |B'B|), in Frobenius norms; with it the step cannot overshoot in any direction.
-        """
-        if not strength:
-            return
-        if self.space == "matrices":
-            for name, parameter in adapter_parameters(model).items():
-                if parameter.grad is not None:
-                    apart = parameter - self.centre[name]
-                    parameter.grad.add_(_bounded(self.fisher[name], strength, learning_rate).mul_(apart))
-            return
-        for name, pair in adapter_pairs(model).items():
-            a, b, scale = pair.a, pair.b, pair.scale
-            steepest = scale**2 * (torch.linalg.norm(a @ a.T) + torch.linalg.norm(b.T @ b))
-            apart = torch.addmm(self.centre[name], b, a, beta=-1.0, alpha=scale)
-            apart.mul_(_bounded(self.fisher[name], strength, learning_rate * steepest))
-            if a.grad is not None:
-                a.grad.addmm_(b.T, apart, alpha=scale)
-            if b.grad is not None:
-                b.grad.addmm_(apart, a.T, alpha=scale)
 
     def merged(self, older: Anchor | None, decay: float, memory: Memory = "online") -> Anchor:
         """This anchor with an older one's information added. The two must be of one space.
@@ -216,12 +188,6 @@ class Anchor:
         tensors |= {f"centre/{name}": value for name, value in self.centre.items()}
         whole = {name: value.contiguous().cpu() for name, value in tensors.items()}
         save_file(whole, file, metadata={"space": self.space})
-
-
-def _bounded(fisher: Tensor, strength: float, learning_rate: float | Tensor) -> Tensor:
-    """strength * F / (learning_rate * strength * F + 1), in a tensor of its own."""
-    stiffness = strength * fisher
-    return stiffness.div_(stiffness.mul(learning_rate).add_(1.0))
 
 
 def load_anchor(file: Path, device: torch.device | str = "cpu") -> Anchor:

@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 
 from problems import Problem
 from rl.anchor import Anchor, Memory, Space, adapter_parameters
+from rl.pull import Pull
 from rl.replay import ParentKL, Replay
 from rl.settings import AnchorSettings
 
@@ -66,32 +67,33 @@ class Hold(TrainerCallback):
         self.anchor = anchor if settings.strength else None
         self.replay = replay if settings.replay else None
         self.settings, self.learning_rate, self.pad_id, self.seed = settings, learning_rate, pad_id, seed
+        self._pull: Pull | None = None
         self._kl: ParentKL | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **things: Any) -> None:
-        """Refuse sharded parameters; compute what the parent makes of the old answers."""
+        """Refuse sharded parameters; compute what stays the same between steps."""
         model: PeftModel = things["model"]
         if self.anchor or self.replay:
             refuse_shards(model)
+        self._parameters = adapter_parameters(model)
+        if self.anchor:
+            self._pull = Pull(self.anchor, model, self.settings.strength, self.learning_rate)
         if self.replay:
             self._kl = ParentKL(model, self.replay, self.pad_id, self.settings.batch)
 
     @torch.no_grad()
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **things: Any) -> None:
         """Add both to the gradients."""
-        model = things["model"]
-        parameters = adapter_parameters(model)
-        gradients = [parameter.grad for parameter in parameters.values() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
         if not gradients or not torch.stack(torch._foreach_norm(gradients)).any():
             return
-        if self.anchor:
-            self.anchor.pull(model, self.settings.strength, self.learning_rate)
+        if self._pull:
+            self._pull()
         if self._kl:
-            self._add_replay(self._kl, parameters, state.global_step, args.process_index, args.world_size)
+            self._add_replay(self._kl, state.global_step, args.process_index, args.world_size)
 
-    def _add_replay(
-        self, kl: ParentKL, parameters: dict[str, nn.Parameter], step: int, process: int, processes: int
-    ) -> None:
+    def _add_replay(self, kl: ParentKL, step: int, process: int, processes: int) -> None:
+        parameters = self._parameters
         answers = range(len(kl.replay.sequences))
         chosen = random.Random(f"{self.seed} {step}").sample(answers, min(self.settings.replay_batch, len(answers)))
         mine = chosen[process::processes]
