@@ -97,7 +97,7 @@ def trial(persona: str, seed: int, arm: str, size: Size, work: Path) -> dict[str
     held = [pair for pair in held if pair.messages not in seen]
     reward = fit_reward(base, ratings, ARMS[arm])
 
-    weak = PPOSettings(learning_rate=5e-4, kl=0.002, kl_horizon=1e12)  # a horizon so long that the KL stays weak
+    weak = PPOSettings(learning_rate=2e-4, kl=0.02, kl_horizon=1e12)  # a horizon so long that the KL stays weak
     ppo = replace(weak, updates=size.updates, episodes=size.episodes, save_every=size.every)
     settings = StoppingSettings(every=size.every, patience=10**6)  # all checks are made, none ends the training
     questions = load_suite("skills", settings.skill_items, seed, "validation")

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import distributed
 from transformers import TrainerControl, TrainerState
 
 from lm.adapters import Adapter
@@ -76,10 +77,11 @@ class Scripted:
 class Training:
     """A policy that moves a little at each step, with the trainer's events."""
 
-    def __init__(self, base: Base, stopping: Stopping, step: int = 0) -> None:
+    def __init__(self, base: Base, stopping: Stopping, step: int = 0, main: bool = True) -> None:
         self.model = make_policy(base, None, PPOSettings(rank=2), 0)
         self.stopping, self.state, self.control = stopping, TrainerState(), TrainerControl()
         self.state.max_steps, self.state.global_step = 44, step
+        self.state.is_world_process_zero = main
         stopping.on_train_begin(ARGUMENTS, self.state, self.control)
 
     def run(self, until: int) -> None:
@@ -162,3 +164,22 @@ def test_without_checks_training_goes_on_and_there_is_no_best(tiny_base: Base, t
         assert training.state.global_step == 44
         assert stopping.best is None
     assert policy_adapter(training.model).rank == 2
+
+
+def test_another_process_measures_nothing_and_ends_when_the_main_one_says_so(
+    tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = iter([False, False, True])  # at the begin, and at two checks
+
+    def broadcast(objects: list[bool], src: int) -> None:
+        assert src == 0
+        objects[0] = next(said)
+
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "broadcast_object_list", broadcast)
+    stopping = Stopping(None, SETTINGS, tmp_path / "checks")
+    training = Training(tiny_base, stopping, main=False)
+    training.run(44)
+    assert training.state.global_step == 16
+    assert stopping.best is None
+    assert not (tmp_path / "checks").exists()
