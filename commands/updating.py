@@ -41,7 +41,7 @@ def update(settings: Settings, progress: Progress, force: bool, algorithm: Algor
             chosen,
             settings.algorithms,
         )
-        report = run_update(store, base, knobs, force=force, progress=progress)
+        report = run_update(store, base, knobs, force=force, progress=progress, backend=settings.backend)
     if report.verdict == "nothing":
         raise Problem(f"Nothing to do: {report.why}.", hint="Rate or import more, or use --force.", status=3)
     lines = [f"{'ok    ' if check.passed else 'FAILED'}  {check.name}: {check.why}" for check in report.checks]

@@ -47,7 +47,7 @@ from rl.preference_data import (
     verdicts,
     with_mismatched,
 )
-from rl.rollout import EngineRollouts
+from rl.rollout import RolloutFunction, Server, make_rollouts
 from rl.settings import AlgorithmSettings, PPOSettings
 from store.frozen import Frozen
 
@@ -66,6 +66,7 @@ def online_trainer(
     seed: int,
     callbacks: list[TrainerCallback],
     processes: int = 1,
+    server: Server | None = None,
 ) -> Trainer:
     """GRPO [arXiv 2402.03300] or RLOO [arXiv 2402.14740]: no critic, an answer is judged beside others to its prompt.
 
@@ -77,6 +78,7 @@ def online_trainer(
         ppo: rollouts, passes over each, learning rate, clip and temperature.
         callbacks: among them the one that holds the policy.
         processes: how many share each minibatch.
+        server: who answers where `ppo.rollouts` is vllm.
 
     Raises:
         Problem: the rollout cannot be cut into groups and minibatches (status 2).
@@ -114,7 +116,7 @@ def online_trainer(
         "processing_class": base.tokenizer,
         "callbacks": [*callbacks, MarkComplete()],
     }
-    rollout = EngineRollouts(base, ppo, seed)
+    rollout = make_rollouts(base, ppo, seed, server, folder)
     if algorithm == "rloo":
         return RolloutRLOO(rollout, args=RLOOConfig(**options), **common)
     with warnings.catch_warnings():
@@ -229,7 +231,7 @@ def _shared(folder: Path, seed: int, base: Base, steps: int) -> dict[str, Any]:
 class RolloutRLOO(RLOOTrainer):
     """TRL's RLOO with the engine's rollouts, for which it has no argument as GRPO has."""
 
-    def __init__(self, rollout: EngineRollouts, **options: Any) -> None:
+    def __init__(self, rollout: RolloutFunction, **options: Any) -> None:
         self.rollout = rollout
         self._answers: list[list[int]] = []
         super().__init__(**options)

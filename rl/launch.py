@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from rl.workspace import Knobs, Workspace
 CONFIGURATIONS = Path(__file__).parents[1] / "deploy" / "accelerate"
 MARK = "ratchet: "  # before each line, a JSON object, that a worker means for the process that launched it
 TASK, TRAINED, OUTPUT = "task.json", "trained.json", "output.log"
+KEY = "RATCHET_BACKEND_KEY"  # the server's, in the workers' environment
 TAIL = 15  # lines of output that a failure is told with
 SHARDED = {"FSDP", "DEEPSPEED", "MEGATRON_LM"}
 
@@ -96,19 +97,30 @@ def launched_training(workspace: Workspace, file: Path, work: Path) -> dict[str,
         "dtype": next(name for name, dtype in DTYPES.items() if dtype == base.model.dtype),
         "parent": str(workspace.parent_folder.resolve()) if workspace.parent_folder else None,
         "knobs": asdict(workspace.knobs),
+        "server": None,
     }
+    secrets = {}
+    if workspace.server and workspace.knobs.ppo.rollouts == "vllm":
+        task["server"] = {
+            "settings": asdict(workspace.server.settings) | {"key": ""},
+            "home": str(workspace.server.home.resolve()),
+        }
+        secrets = {KEY: workspace.server.settings.key}  # a file would keep it
     (work / TASK).write_text(json.dumps(task, indent=1), encoding="utf-8")
-    launch(file, work, workspace.progress)
+    launch(file, work, workspace.progress, secrets)
     return dict(json.loads((work / TRAINED).read_text(encoding="utf-8")))
 
 
-def launch(file: Path, folder: Path, progress: Callable[[str, int, int], None]) -> None:
+def launch(
+    file: Path, folder: Path, progress: Callable[[str, int, int], None], secrets: Mapping[str, str] | None = None
+) -> None:
     """Run `rl.worker` on a training's folder under `accelerate launch`, until it has ended.
 
     Args:
         file: accelerate's configuration.
         folder: of the training, as `rl.worker` reads it.
         progress: called with what a worker says is done, how far, and of how much.
+        secrets: more of the workers' environment.
 
     Raises:
         Problem: the one that a worker met, or one with the last lines of output when a process ended with any exit
@@ -117,7 +129,7 @@ def launch(file: Path, folder: Path, progress: Callable[[str, int, int], None]) 
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
     command += ["-m", "rl.worker", str(folder.resolve())]
     paths = [str(CONFIGURATIONS.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {**os.environ, **(secrets or {}), "PYTHONPATH": os.pathsep.join(paths)}
     tail: deque[str] = deque(maxlen=TAIL)
     problem: Problem | None = None
     ended = False  # a process has failed, and the launcher says so; its own traceback after that tells nothing new

@@ -38,13 +38,13 @@ from rl.advantages import generalised_advantages, normalised
 from rl.critic import Critic
 from rl.losses import approximate_kl, clipped_policy_loss, clipped_value_loss, importance_weights
 from rl.rewards import AdaptiveKL, RewardScale, token_rewards
+from rl.rollout import RolloutFunction
 from rl.settings import PPOSettings
 from rl.token_scores import TokenScorer, TokenScores
 
 COMPLETE = "ppo.json"  # the last file that a checkpoint gets
 
 RewardFunction = Callable[..., list[float]]
-RolloutFunction = Callable[[list[Any], GRPOTrainer], dict[str, Any]]
 
 
 def trainer_arguments(
@@ -166,8 +166,7 @@ class PPOTrainer(GRPOTrainer):
         arguments: from `trainer_arguments`.
         prompts: dataset with a column `prompt` of messages, from `prompt_stream`.
         reward: called with prompts, completions (conversational), completion_ids; returns one reward an answer.
-        rollout: returns prompt_ids, completion_ids and the sampler's log-probabilities at the rollout's temperature, or
-            None in their place; without it transformers generates.
+        rollout: from `make_rollouts`.
         callbacks: TrainerCallbacks.
     """
 
@@ -179,7 +178,7 @@ class PPOTrainer(GRPOTrainer):
         arguments: GRPOConfig,
         prompts: Dataset,
         reward: RewardFunction,
-        rollout: RolloutFunction | None,
+        rollout: RolloutFunction,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         base = model.get_base_model()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PrinterCallback, TrainerCallback
 from transformers.integrations.integration_utils import TensorBoardCallback
 
@@ -25,7 +26,7 @@ from rl.plots import CURVE, draw_curves
 from rl.policy import make_policy, policy_adapter
 from rl.ppo import PPOTrainer, last_checkpoint, prompt_stream, trainer_arguments
 from rl.replay import Replay
-from rl.rollout import EngineRollouts
+from rl.rollout import Server, make_rollouts
 from rl.settings import Algorithm, AlgorithmSettings, AnchorSettings, PPOSettings
 from rl.stopping import Stopping
 from store.frozen import Frozen
@@ -94,6 +95,7 @@ def train_policy(
     algorithm: Algorithm = "ppo",
     algorithms: AlgorithmSettings | None = None,
     frozen: Frozen | None = None,
+    server: Server | None = None,
 ) -> tuple[Adapter, int]:
     """Train from the parent version on; resumes from the last complete checkpoint in `folder`, if there is one.
 
@@ -103,6 +105,7 @@ def train_policy(
         algorithm: what moves the policy.
         algorithms: knobs of those that are not PPO; None for their defaults.
         frozen: the ratings that DPO, KTO and SFT learn from.
+        server: who answers where `ppo.rollouts` is vllm.
 
     Returns:
         The trained adapter (that of the best check, where there is one within bounds) and the number of optimizer
@@ -134,14 +137,23 @@ def train_policy(
             model=model,
             tokenizer=base.tokenizer,
             settings=ppo,
-            arguments=trainer_arguments(ppo, folder, seed=seed, cpu=base.device.type == "cpu", processes=processes),
+            arguments=trainer_arguments(
+                ppo,
+                folder,
+                seed=seed,
+                cpu=base.device.type == "cpu",
+                bf16=base.model.dtype == torch.bfloat16,
+                processes=processes,
+            ),
             prompts=prompt_stream(prompts, ppo, seed),
             reward=pay,
-            rollout=EngineRollouts(base, ppo, seed),
+            rollout=make_rollouts(base, ppo, seed, server, folder),
             callbacks=callbacks,
         )
     elif algorithm in ("grpo", "rloo"):
-        trainer = online_trainer(algorithm, base, model, pay, prompts, ppo, others, folder, seed, callbacks, processes)
+        trainer = online_trainer(
+            algorithm, base, model, pay, prompts, ppo, others, folder, seed, callbacks, processes, server
+        )
     else:
         rated = frozen or Frozen("", [], [], [])
         trainer = offline_trainer(algorithm, base, model, rated, ppo, others, folder, seed, callbacks, processes)

@@ -26,6 +26,7 @@ from sqlalchemy import select
 
 from lm.adapters import read_adapter
 from lm.loading import Base
+from lm.settings import BackendSettings
 from lm.suites import load_suite
 from reward.model import fit_reward
 from reward.report import reward_report
@@ -36,6 +37,7 @@ from rl.gate import Check, comparison_checks, integrity_checks, reward_check
 from rl.hold import check_anchor_settings
 from rl.launch import check_whole_weights, configuration, launched_training
 from rl.preference_data import check_evidence
+from rl.rollout import Server
 from rl.training import Progress, measure_anchor
 from rl.workspace import Knobs, Workspace
 from store.database import Store
@@ -62,7 +64,13 @@ class UpdateReport:
 
 
 def run_update(
-    store: Store, base: Base, knobs: Knobs, *, force: bool = False, progress: Progress | None = None
+    store: Store,
+    base: Base,
+    knobs: Knobs,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    backend: BackendSettings | None = None,
 ) -> UpdateReport:
     """Run one update, or go on with one that was cut off.
 
@@ -72,6 +80,7 @@ def run_update(
         knobs: settings; a resumed update keeps those it began with, and trains where these say.
         force: run even when there are few ratings or none that are new.
         progress: called with what is done, how far, and of how much.
+        backend: the server that answers rollouts where `ppo.rollouts` is vllm.
 
     Raises:
         Problem: another update runs; a step cannot be done; the algorithm has nothing to learn from (status 3).
@@ -97,7 +106,9 @@ def run_update(
                 begun = start_update(
                     session, algorithm=knobs.update.algorithm, seed=knobs.update.seed, settings=settings
                 )
-        return _Run(store, base, begun, launcher, progress or (lambda label, done, total: None), frozen).finish()
+        server = Server(backend, store.home) if backend else None
+        noted = progress or (lambda label, done, total: None)
+        return _Run(store, base, begun, launcher, noted, frozen, server).finish()
 
 
 def _nothing_to_do(frozen: Frozen, last: str | None, least: int, force: bool) -> str:
@@ -125,7 +136,14 @@ class _Run(Workspace):
     """
 
     def __init__(
-        self, store: Store, base: Base, row: Update, launcher: Path | None, progress: Progress, frozen: Frozen | None
+        self,
+        store: Store,
+        base: Base,
+        row: Update,
+        launcher: Path | None,
+        progress: Progress,
+        frozen: Frozen | None,
+        server: Server | None,
     ) -> None:
         self.store, self.id, self.launcher, self.frozen = store, row.id, launcher, frozen
         folder = store.home / "updates" / str(row.id)
@@ -134,7 +152,7 @@ class _Run(Workspace):
             parent = session.get_one(Version, row.settings["parent"])
             self.parent_id = parent.id
             parent_folder = store.home / parent.adapter if parent.adapter else None
-        super().__init__(folder, base, Knobs.from_json(row.settings), parent_folder, progress)
+        super().__init__(folder, base, Knobs.from_json(row.settings), parent_folder, progress, server)
 
     def finish(self) -> UpdateReport:
         """Do every step that is not done, then close the update's row."""

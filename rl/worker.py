@@ -17,8 +17,10 @@ from typing import Any
 from accelerate import PartialState
 
 from lm.loading import load_base
+from lm.settings import BackendSettings
 from problems import Problem
-from rl.launch import MARK, TASK, TRAINED
+from rl.launch import KEY, MARK, TASK, TRAINED
+from rl.rollout import Server
 from rl.workspace import Knobs, Workspace
 
 
@@ -40,12 +42,14 @@ def train(folder: Path) -> None:
     base = load_base(task["model"], device, task["dtype"])
     if base.fingerprint != task["fingerprint"]:
         raise Problem(f"The model in {task['model']} has changed since the update began.", hint="Put it back.")
+    there = task["server"]
     workspace = Workspace(
         folder.parent,
         replace(base, id=task["base"]),
         Knobs.from_json(task["knobs"]),
         Path(task["parent"]) if task["parent"] else None,
         lambda label, done, total: _say({"progress": [label, done, total]}),
+        Server(BackendSettings(**there["settings"] | {"key": os.environ[KEY]}), Path(there["home"])) if there else None,
     )
     facts = workspace.train(folder)
     state = PartialState()

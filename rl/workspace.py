@@ -23,6 +23,7 @@ from reward.settings import RewardSettings
 from rl.anchor import load_anchor
 from rl.interpolation import interpolated
 from rl.replay import load_replay
+from rl.rollout import Server
 from rl.settings import AlgorithmSettings, AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
 from rl.stopping import Stopping
 from rl.training import Progress, train_policy
@@ -68,10 +69,19 @@ class Workspace:
         knobs: that the update began with.
         parent_folder: adapter of the version that it starts from; None for the base itself.
         progress: called with what is done, how far, and of how much.
+        server: who answers rollouts where `ppo.rollouts` is vllm.
     """
 
-    def __init__(self, folder: Path, base: Base, knobs: Knobs, parent_folder: Path | None, progress: Progress) -> None:
-        self.folder, self.base, self.knobs, self.progress = folder, base, knobs, progress
+    def __init__(
+        self,
+        folder: Path,
+        base: Base,
+        knobs: Knobs,
+        parent_folder: Path | None,
+        progress: Progress,
+        server: Server | None = None,
+    ) -> None:
+        self.folder, self.base, self.knobs, self.progress, self.server = folder, base, knobs, progress, server
         self.seed = knobs.update.seed
         self.parent_folder = parent_folder
         self.parent: Adapter | None = read_adapter(parent_folder, base) if parent_folder else None
@@ -122,6 +132,7 @@ class Workspace:
             algorithm=self.knobs.update.algorithm,
             algorithms=self.knobs.algorithms,
             frozen=self.dataset(),
+            server=self.server,
         )
         if not PartialState().is_main_process:
             return {}

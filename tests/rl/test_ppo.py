@@ -21,7 +21,7 @@ from lm.loading import Base
 from problems import Problem
 from rl.policy import make_policy, policy_adapter
 from rl.ppo import PPOTrainer, Rollout, last_checkpoint, prompt_stream, trainer_arguments
-from rl.rollout import EngineRollouts
+from rl.rollout import make_rollouts
 from rl.settings import PPOSettings
 
 SETTINGS = PPOSettings(
@@ -58,7 +58,7 @@ def trainer(
         arguments=trainer_arguments(settings, folder, seed=0, cpu=True),
         prompts=prompt_stream(PROMPTS, settings, seed=0),
         reward=vowels,
-        rollout=EngineRollouts(base, settings, seed=0),
+        rollout=make_rollouts(base, settings, 0, None, folder),
         callbacks=callbacks,
     )
 
