@@ -1,7 +1,7 @@
 """Rollouts: who answers the prompts that the policy learns on - the engine, transformers, or a vLLM server.
 
-Each is a function of prompts and trainer that gives token ids of prompts and answers, and the log-probabilities that the
-answers were drawn by, where they are known. Any of TRL's online trainers can be given one.
+Each is a function of prompts and trainer that gives token ids of prompts and answers, and the log-probabilities that
+the answers were drawn by, where they are known. Any of TRL's online trainers can be given one.
 """
 
 from __future__ import annotations
