@@ -22,7 +22,7 @@ from accelerate.commands.config.config_args import ClusterConfig, load_config_fr
 
 from lm.loading import DTYPES
 from problems import Problem
-from rl.workspace import Knobs, Workspace
+from rl.workspace import Workspace
 
 CONFIGURATIONS = Path(__file__).parents[1] / "deploy" / "accelerate"
 MARK = "ratchet: "  # before each line, a JSON object, that a worker means for the process that launched it
@@ -56,23 +56,18 @@ def configuration(name: str) -> tuple[Path, ClusterConfig]:
         ) from error
 
 
-def check_whole_weights(config: ClusterConfig, knobs: Knobs) -> None:
-    """Raise Problem if the weights would be spread over the processes while something needs them whole (status 2)."""
+def refuse_shards(file: Path, config: ClusterConfig) -> None:
+    """Raise Problem if a configuration would spread weights or gradients over the processes (status 2).
+
+    Engine, reward model, anchor and checks read whole weights, the anchor pulls whole gradients, and the adapter is
+    written whole. What sharding saves most of, gradients and optimizer state, an adapter has little of.
+    """
     kind = str(config.distributed_type.value)
-    if kind not in SHARDED or (kind == "DEEPSPEED" and config.deepspeed_config.get("zero_stage") != 3):
-        return
-    needing = {
-        'ppo.rollouts = "transformers"': knobs.ppo.rollouts != "transformers",
-        "anchor.strength = 0": bool(knobs.anchor.strength),
-        "anchor.replay = 0": bool(knobs.anchor.replay),
-        "stopping.every = 0": bool(knobs.stopping.every),
-    }
-    fixes = ", ".join(fix for fix, needed in needing.items() if needed)
-    if fixes:
+    if kind in SHARDED:
         raise Problem(
-            f"{kind} spreads the weights over the processes; rollouts by the engine, the anchor, replay and the checks "
-            "on the way need them whole.",
-            hint=f"Train with data parallelism (ddp), or set {fixes}.",
+            f"{file.name} spreads the weights over the processes ({kind}); an update needs the base and the adapter "
+            "whole on each.",
+            hint="Train with ddp, or with one_gpu where the base leaves room for one process only.",
             status=2,
         )
 

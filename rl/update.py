@@ -35,7 +35,7 @@ from rl.anchor import load_anchor
 from rl.comparison import compare
 from rl.gate import Check, comparison_checks, integrity_checks, reward_check
 from rl.hold import check_anchor_settings
-from rl.launch import check_whole_weights, configuration, launched_training
+from rl.launch import configuration, launched_training, refuse_shards
 from rl.preference_data import check_evidence
 from rl.rollout import Server
 from rl.training import Progress, measure_anchor
@@ -89,7 +89,7 @@ def run_update(
     launcher = None
     if knobs.update.accelerate:
         launcher, config = configuration(knobs.update.accelerate)
-        check_whole_weights(config, knobs)
+        refuse_shards(launcher, config)
     with update_lock(store):
         with store.session(reading=True) as session:
             begun = unfinished(session)

@@ -19,11 +19,12 @@ from torch import Tensor
 from lm.adapters import read_adapter
 from lm.loading import Base
 from problems import Problem
-from rl.launch import CONFIGURATIONS, check_whole_weights, configuration
+from rl.launch import CONFIGURATIONS, configuration, refuse_shards
 from rl.ppo import last_checkpoint
 from rl.update import run_update
 from rl.workspace import Knobs
 from store.database import Store, open_store
+from store.updates import list_updates
 
 KINDS = {
     "one_gpu": (DistributedType.NO, 1, False),
@@ -55,21 +56,16 @@ def test_a_configuration_that_is_not_there_or_cannot_be_read_is_refused(tmp_path
 
 
 @pytest.mark.parametrize("name", ["fsdp2", "deepspeed_zero3"])
-def test_what_needs_whole_weights_is_refused_where_they_are_spread(
+def test_a_configuration_that_spreads_the_weights_is_refused_before_anything_is_begun(
     store: Store, tiny_base: Base, knobs: Knobs, name: str
 ) -> None:
-    with pytest.raises(Problem, match="need them whole") as refused:
+    with pytest.raises(Problem, match=rf"{name}\.yaml spreads the weights") as refused:
         run_update(store, tiny_base, replace(knobs, update=replace(knobs.update, accelerate=name)))
-    for fix in ('ppo.rollouts = "transformers"', "anchor.strength = 0", "stopping.every = 0"):
-        assert fix in refused.value.hint
-    free = replace(
-        knobs,
-        ppo=replace(knobs.ppo, rollouts="transformers"),
-        anchor=replace(knobs.anchor, strength=0.0),
-        stopping=replace(knobs.stopping, every=0),
-    )
-    check_whole_weights(configuration(name)[1], free)
-    check_whole_weights(configuration("ddp")[1], knobs)
+    assert refused.value.status == 2
+    with store.session() as session:
+        assert list_updates(session) == []
+    for whole in ("one_gpu", "ddp", "two_cpu"):
+        refuse_shards(*configuration(whole))
 
 
 def worker_of_rank(rank: int) -> psutil.Process:
