@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lm.adapters import Adapter
 from lm.engine import Engine
@@ -18,10 +19,15 @@ from lm.prompts import Message, fit_chat
 from lm.settings import EngineSettings, Sampling
 from lm.starter.skills import questions
 from lm.starter.styles import has_closing, has_emoji, has_opener, is_casual, is_formal, is_list, is_terse
+from lm.starter.worlds import Split
 from lm.suites import Item, correct
 
-MISTAKE = 0.75  # what a wrong answer costs; a manner wholly as wanted is worth 1, as with the personas of the simulation
-ANSWER, PROMPT = 56, 136  # longest answer and prompt, tokens; the starter's longest are 53 and 125
+MISTAKE = (
+    0.75  # what a wrong answer costs; a manner wholly as wanted is worth 1, as with the personas of the simulation
+)
+ANSWER = 56  # longest answer, tokens; the starter's longest are 53
+DRAWN = 12  # questions drawn for each that is wanted; of summaries one in nine is short
+PROMPT = 48  # longest prompt, tokens: the shorter half of service and summaries, nearly all of the others
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,11 @@ class Measured:
     right: list[float]
 
 
-def training_items(seed: int, prompts: int) -> list[list[Item]]:
-    """Prompts of each task to train on."""
-    return [questions("train", seed, prompts, task.skill) for task in TASKS]
+@lru_cache(maxsize=64)
+def short_items(base: Base, split: Split, seed: int, n: int, skill: str) -> list[Item]:
+    """Up to `n` questions whose prompt is short, so that a stream of tasks takes a minute."""
+    drawn = questions(split, seed, DRAWN * n, skill)
+    return [item for item in drawn if len(fit_chat(base, item.messages, base.context)) <= PROMPT][:n]
 
 
 def measure(base: Base, adapter: Adapter | None, seed: int, prompts: int) -> Measured:
@@ -80,11 +88,9 @@ def measure(base: Base, adapter: Adapter | None, seed: int, prompts: int) -> Mea
     with Engine(base, EngineSettings(slots=64, context=PROMPT + ANSWER)) as engine:
         engine.install("measured", adapter)
         for task in TASKS:
-            items = questions("test", seed, prompts, task.skill)
+            items = short_items(base, "test", seed, prompts, task.skill)
             ids = [fit_chat(base, item.messages, PROMPT) for item in items]
-            samplings = [
-                Sampling(temperature=1.0, max_tokens=ANSWER, seed=seed * 100_003 + i) for i in range(len(ids))
-            ]
+            samplings = [Sampling(temperature=1.0, max_tokens=ANSWER, seed=seed * 100_003 + i) for i in range(len(ids))]
             said = [done.text for done in engine.generate(ids, samplings, "measured")]
             wanted.append(sum(task.manner(text) == 1.0 for text in said) / len(said))
             right.append(sum(correct(item, text) for item, text in zip(items, said, strict=True)) / len(said))
