@@ -116,7 +116,7 @@ def verdict(rivals: Mapping[str, Mapping[str, Any]]) -> str:
     likely = [name for name, each in rivals.items() if all(each[key]["difference"] > 0 for key in both)]
     rest = [name for name in rivals if name not in likely]
     return (
-        f"In average accuracy and in backward transfer {OURS} is better than {', '.join(likely) or 'none'} in the mean, "
+        f"In average accuracy and backward transfer {OURS} is better than {', '.join(likely) or 'none'} in the mean, "
         f"and with both intervals above zero than {', '.join(sure) or 'none'}"
         + (f"; not than {', '.join(rest)}." if rest else ": than every arm.")
     )

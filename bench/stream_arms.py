@@ -23,7 +23,7 @@ from lm.adapters import Adapter
 from lm.likelihood import Completed, batches, log_likelihood
 from lm.loading import Base
 from lm.suites import Item
-from rl.anchor import Anchor, adapter_parameters
+from rl.anchor import Anchor, Space, adapter_parameters
 from rl.hold import Hold
 from rl.policy import make_policy, policy_adapter
 from rl.ppo import PPOTrainer, prompt_stream, trainer_arguments
@@ -75,7 +75,7 @@ class Arm:
         replay: KL on replayed old prompts at strength 1.
         space: of the anchor.
         share: the strength is the share of the way from the parent that is gone.
-        batch_mean: the strength is lambda of Avalanche's penalty.
+        batch_mean: lambda of Avalanche's penalty at strength 1; 0 for none.
         mixed: every stage is paid for all tasks.
     """
 
@@ -84,9 +84,9 @@ class Arm:
     kl: bool = False
     anchor: float = 0.0
     replay: float = 0.0
-    space: str = "matrices"
+    space: Space = "matrices"
     share: bool = False
-    batch_mean: bool = False
+    batch_mean: float = 0.0
     mixed: bool = False
 
     def settings(self, strength: float, budget: Budget) -> AnchorSettings:
@@ -94,7 +94,7 @@ class Arm:
         return AnchorSettings(
             strength=self.anchor * strength,
             replay=self.replay * strength,
-            space=self.space,  # type: ignore[arg-type]
+            space=self.space,
             samples=budget.samples,
             share=strength if self.share else 1.0,
         )
@@ -102,8 +102,9 @@ class Arm:
 
 ARMS = {
     "kl": Arm("KL to the version before, in the reward", (0.001, 0.01, 0.1, 1.0, 10.0), kl=True),
-    "ewc": Arm("EWC as Avalanche has it", DECADES, batch_mean=True),
+    "ewc": Arm("EWC as Avalanche has it", DECADES, batch_mean=100.0),
     "matrices": Arm("our anchor on A and B", DECADES, anchor=100.0),
+    "product": Arm("our anchor on the product BA", DECADES, anchor=100.0, space="product"),
     "replay": Arm("exact KL on replayed old prompts", DECADES, replay=1.0),
     "combined": Arm("our anchor and replay", DECADES, anchor=10.0, replay=1.0),
     "joint": Arm("all tasks at once, the total budget", (1.0,), mixed=True),
@@ -171,7 +172,7 @@ def run_stream(base: Base, arm: Arm, strength: float, seed: int, budget: Budget)
             measured, replay = measure_anchor(base, adapter, anchor, _prompts(old), ppo, settings, stage_seed)
             if arm.batch_mean:
                 anchor = batch_mean_importance(base, adapter, replay.sequences, ppo, anchor, settings.decay)
-                callbacks.append(BatchMeanPull(anchor, strength))
+                callbacks.append(BatchMeanPull(anchor, arm.batch_mean * strength))
             else:
                 anchor = measured
                 callbacks.append(
