@@ -11,11 +11,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from task_stream import ANSWER, PROMPT, TASKS, Payment, measure, short_items
+from task_stream import ANSWER, PROMPT, TASKS, Measured, Payment, measure, short_items
 from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
 
@@ -25,6 +26,7 @@ from lm.loading import Base
 from lm.suites import Item
 from rl.anchor import Anchor, Space, adapter_parameters
 from rl.hold import Hold
+from rl.interpolation import interpolated
 from rl.policy import make_policy, policy_adapter
 from rl.ppo import PPOTrainer, prompt_stream, trainer_arguments
 from rl.rollout import EngineRollouts
@@ -56,6 +58,7 @@ class Budget:
             epochs=1,
             learning_rate=self.learning_rate,
             value_warmup=0,
+            stop_kl=0.0,  # every arm takes the same number of steps
             lam=1.0,  # answers are short, and what they are paid for may stand in their first word
             kl=kl,
             kl_horizon=1e12,
@@ -102,11 +105,12 @@ class Arm:
 
 ARMS = {
     "kl": Arm("KL to the version before, in the reward", (0.001, 0.01, 0.1, 1.0, 10.0), kl=True),
-    "ewc": Arm("EWC as Avalanche has it", DECADES, batch_mean=100.0),
-    "matrices": Arm("our anchor on A and B", DECADES, anchor=100.0),
-    "product": Arm("our anchor on the product BA", DECADES, anchor=100.0, space="product"),
-    "replay": Arm("exact KL on replayed old prompts", DECADES, replay=1.0),
-    "combined": Arm("our anchor and replay", DECADES, anchor=10.0, replay=1.0),
+    "ewc": Arm("EWC as Avalanche has it", DECADES, batch_mean=1.0),
+    "matrices": Arm("our anchor on A and B", DECADES, anchor=1.0),
+    "product": Arm("our anchor on the product BA", DECADES, anchor=1.0, space="product"),
+    "replay": Arm("exact KL on replayed old prompts", DECADES, replay=0.1),
+    "interpolation": Arm("a share of the way from the version before", (0.2, 0.4, 0.6, 0.8, 1.0), share=True),
+    "combined": Arm("our anchor and replay", DECADES, anchor=0.1, replay=0.1),
     "joint": Arm("all tasks at once, the total budget", (1.0,), mixed=True),
 }
 
@@ -120,8 +124,9 @@ class BatchMeanPull(TrainerCallback):
     @torch.no_grad()
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **things: Any) -> None:
         for name, parameter in adapter_parameters(things["model"]).items():
-            moved = parameter - self.anchor.centre[name]
-            parameter.grad.add_(2 * self.strength * self.anchor.fisher[name] * moved)
+            if parameter.grad is not None:
+                moved = parameter - self.anchor.centre[name]
+                parameter.grad.add_(2 * self.strength * self.anchor.fisher[name] * moved)
 
 
 def batch_mean_importance(
@@ -148,6 +153,12 @@ def batch_mean_importance(
     return Anchor(total, centre).merged(older, decay)
 
 
+@lru_cache(maxsize=16)
+def start(base: Base, seed: int, held_out: int) -> Measured:
+    """Row 0 of the table, which every arm shares."""
+    return measure(base, None, seed, held_out)
+
+
 def run_stream(base: Base, arm: Arm, strength: float, seed: int, budget: Budget) -> dict[str, Any]:
     """Learn the tasks one after the other.
 
@@ -162,7 +173,7 @@ def run_stream(base: Base, arm: Arm, strength: float, seed: int, budget: Budget)
     settings = arm.settings(strength, budget)
     adapter: Adapter | None = None
     anchor: Anchor | None = None
-    rows = [measure(base, None, seed, budget.held_out)]
+    rows = [start(base, seed, budget.held_out)]
     for stage in range(len(TASKS)):
         mark = time.process_time()
         callbacks: list[TrainerCallback] = []
@@ -181,7 +192,9 @@ def run_stream(base: Base, arm: Arm, strength: float, seed: int, budget: Budget)
         spent["holding"] += time.process_time() - mark
         mark = time.process_time()
         asked = _in_turn(items) if arm.mixed else items[stage]
-        adapter = _train(base, adapter, pay, asked, ppo, callbacks, stage_seed)
+        trained = _train(base, adapter, pay, asked, ppo, callbacks, stage_seed)
+        # Before the first task there is nothing to be held, whatever the arm.
+        adapter = interpolated(adapter, trained, settings.share).adapter if adapter else trained
         spent["training"] += time.process_time() - mark
         mark = time.process_time()
         rows.append(measure(base, adapter, seed, budget.held_out))
