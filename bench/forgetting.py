@@ -28,7 +28,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS
 os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
 import torch
-from forgetting_plot import plot
+from forgetting_plot import PLOT, plot
 from forgetting_report import show, summary
 from machine import keep, machine
 from stream_arms import ARMS, Budget, run_stream
@@ -129,23 +129,28 @@ def main() -> None:
         "seeds": list(range(REPORTED, REPORTED + given.seeds)),
         "sweep_seeds": list(range(SWEPT, SWEPT + given.sweep_seeds)),
     }
-    name = "forgetting-quick" if given.quick else "forgetting"
     begun = time.monotonic()
+
+    def so_far() -> dict[str, Any]:
+        return facts | summary(arms, work.all(), facts["seeds"], facts["sweep_seeds"])
 
     def run(jobs: list[Job]) -> None:
         for job in run_all(work, jobs, budget, given.processes):
-            keep(name, facts | summary(arms, work.all(), facts["seeds"], facts["sweep_seeds"]))
+            if not given.quick:
+                keep("forgetting", so_far())
             print(f"{time.monotonic() - begun:6.0f} s  {job.arm} {job.strength:g}, seed {job.seed}", flush=True)
 
-    run([Job(arm, s, seed) for arm in arms for s in arms[arm].grid if len(arms[arm].grid) > 1
-         for seed in facts["sweep_seeds"]])  # fmt: skip
-    chosen = summary(arms, work.all(), facts["seeds"], facts["sweep_seeds"])["arms"]
-    run([Job(arm, chosen[arm]["chosen"], seed) for seed in facts["seeds"] for arm in arms])
-    found = facts | summary(arms, work.all(), facts["seeds"], facts["sweep_seeds"])
-    keep(name, found)
+    swept = [(name, strength) for name, arm in arms.items() if len(arm.grid) > 1 for strength in arm.grid]
+    run([Job(name, strength, seed) for seed in facts["sweep_seeds"] for name, strength in swept])
+    chosen = {name: arm["chosen"] for name, arm in so_far()["arms"].items()}
+    run([Job(name, chosen[name], seed) for seed in facts["seeds"] for name in arms])
+    found = so_far()
     show(found)
-    if not given.quick:
-        plot(found)
+    if given.quick:
+        plot(found, work.folder / "forgetting.png")
+    else:
+        keep("forgetting", found)
+        plot(found, PLOT)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ PLOT = Path(__file__).parent.parent / "docs/images/forgetting.png"
 COLOURS = ("#8c8c8c", "#c8553d", "#3b6ea5", "#5fa3a3", "#d9a441", "#8a6bb1", "#1b1b1b", "#6aa84f")
 
 
-def plot(found: Mapping[str, Any], file: Path = PLOT) -> None:
+def plot(found: Mapping[str, Any], file: Path) -> None:
     """Left the sweep as thin lines and the reported seeds as large points, right the average accuracy by arm."""
     import matplotlib
 
