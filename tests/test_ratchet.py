@@ -153,6 +153,19 @@ def test_an_update_without_ratings_has_nothing_to_do(run: Callable[..., Ran]) ->
         assert done.json["hint"]
 
 
+def test_the_algorithm_of_an_update_comes_from_the_flag_or_the_settings(
+    run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pairs.json").write_text(json.dumps(PAIRS))
+    run("import", "pairs.json")
+    asked = run("update", "--force", "--algorithm", "sft", "--json")
+    assert asked.status == 3
+    assert "people corrected" in asked.json["error"]
+    monkeypatch.setenv("RATCHET_UPDATE_ALGORITHM", "sft")
+    assert run("update", "--force", "--json").json["error"] == asked.json["error"]
+    assert run("update", "--algorithm", "no such").status == 2
+
+
 def test_a_file_cut_in_the_middle_leaves_nothing_behind(run: Callable[..., Ran], tmp_path: Path) -> None:
     whole = json.dumps(PAIRS)
     (tmp_path / "cut.json").write_text(whole[: len(whole) // 2])

@@ -117,6 +117,14 @@ def test_what_is_rewarded_is_what_the_policy_learns(
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.1
 
 
+@pytest.mark.parametrize("algorithm", ONLINE)
+def test_without_the_engine_transformers_answers(tiny_base: Base, tmp_path: Path, algorithm: str) -> None:
+    taught = trainer(algorithm, tiny_base, None, tmp_path, replace(PPO, updates=1, rollouts="transformers"))
+    taught.train()
+    assert 0 < curve(taught, "completions/mean_length")[0] <= PPO.max_tokens
+    assert taught.state.global_step == taught.state.max_steps
+
+
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo", "dpo", "kto"])
 def test_the_reference_is_the_parent_version(tiny_base: Base, parent: Adapter, tmp_path: Path, algorithm: str) -> None:
     """A policy that stands still stays at its reference: no KL, and no margin, so that DPO's loss is log 2."""
