@@ -61,8 +61,8 @@ AIM = 0.05  # of the best gold reward, that the stop may miss
 class Size:
     """How much of everything."""
 
-    updates: int = 36
-    episodes: int = 32
+    updates: int = 21
+    episodes: int = 64
     every: int = 3  # rollouts between checks
     ratings: int = 100
     prompts: int = 300  # that PPO is trained on; those rated are the first of them
@@ -97,7 +97,7 @@ def trial(persona: str, seed: int, arm: str, size: Size, work: Path) -> dict[str
     held = [pair for pair in held if pair.messages not in seen]
     reward = fit_reward(base, ratings, ARMS[arm])
 
-    weak = PPOSettings(learning_rate=2e-4, kl=0.02, kl_horizon=1e12)  # a horizon so long that the KL stays weak
+    weak = PPOSettings(kl=0.01, kl_horizon=1e12)  # all as in an update, but for a KL that is weak and stays so
     ppo = replace(weak, updates=size.updates, episodes=size.episodes, save_every=size.every)
     settings = StoppingSettings(every=size.every, patience=10**6)  # all checks are made, none ends the training
     questions = load_suite("skills", settings.skill_items, seed, "validation")
