@@ -140,6 +140,7 @@ def spelled(folder: Path, texts: list[str], **knobs: Any) -> Task:
 def ablations(ours: Side, theirs: Side, task: Task) -> list[tuple[str, Side, Task]]:
     """Ours with one gain away at a time, one larger rollout, and the other trainer in its other ways to be run."""
     small = task.episodes // 4
+    narrow = {"value_dtype": "bfloat16", "autocast": False}
     return [
         ("ours", ours, task),
         ("ours, rollouts by transformers", ours, replace(task, variant={"rollouts": "transformers"})),
@@ -148,10 +149,11 @@ def ablations(ours: Side, theirs: Side, task: Task) -> list[tuple[str, Side, Tas
         (f"ours, rollouts of {small}", ours, replace(task, episodes=small, updates=task.updates * 4)),
         (f"ours, rollouts of {2 * task.episodes}", ours, replace(task, episodes=2 * task.episodes)),
         ("TRL", theirs, task),
-        ("TRL, value model in float32", theirs, replace(task, variant={"value_dtype": "float32"})),
-        ("TRL, float32", theirs, replace(task, dtype="float32")),
-        ("TRL, float32 under bfloat16 autocast", theirs, replace(task, dtype="float32", variant={"autocast": True})),
-        ("TRL, float32, full fine-tuning", theirs, replace(task, dtype="float32", variant={"lora": False})),
+        ("TRL, no autocast", theirs, replace(task, variant={"autocast": False})),
+        ("TRL, value model's weights in bfloat16", theirs, replace(task, variant=narrow)),
+        ("TRL, base in float32", theirs, replace(task, dtype="float32")),
+        ("TRL, base in float32, full fine-tuning", theirs, replace(task, dtype="float32", variant={"lora": False})),
+        ("TRL, gradient checkpointing as by default", theirs, replace(task, variant={"checkpointing": True})),
     ]
 
 

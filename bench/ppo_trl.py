@@ -1,8 +1,9 @@
 """One run of TRL's own `PPOTrainer` on a task; `bench/ppo.py` starts it beside the last TRL that has it.
 
 As in TRL's example: LoRA on the policy, whose adapters switched off are the reference; a value model of its own,
-trained in full; the reward as a module. Gradient checkpointing, which costs generation its cache, and tables of samples
-are off.
+trained in full; the reward as a module. A base in bfloat16 is computed with under autocast, and the value model's
+weights stay in float32: a step of AdamW is below bfloat16's precision. Gradient checkpointing, on by default, costs
+generation its cache; it and tables of samples are off.
 """
 
 from __future__ import annotations
@@ -66,13 +67,13 @@ class Paid(nn.Module):
 def trainer(task: Task, meter: Meter, policy: Any, folder: str) -> PPOTrainer:
     """Every minibatch is an optimizer step: with TRL's own accumulation a whole rollout would be one."""
     tokenizer = AutoTokenizer.from_pretrained(task.model, padding_side="left")
-    value_dtype = task.variant.get("value_dtype", task.dtype)
+    value_dtype = task.variant.get("value_dtype", "float32")
     value = AutoModelForSequenceClassification.from_pretrained(task.model, num_labels=1, dtype=value_dtype)
     arguments = PPOConfig(
         output_dir=folder,
         seed=task.seed,
         use_cpu=task.device == "cpu",
-        bf16=task.variant.get("autocast", False),
+        bf16=task.variant.get("autocast", task.dtype == "bfloat16"),
         learning_rate=task.learning_rate,
         lr_scheduler_type="constant",
         weight_decay=0.0,
@@ -88,7 +89,7 @@ def trainer(task: Task, meter: Meter, policy: Any, folder: str) -> PPOTrainer:
         temperature=task.temperature,
         kl_coef=task.kl,
         vf_coef=task.value_weight,
-        gradient_checkpointing=False,
+        gradient_checkpointing=task.variant.get("checkpointing", False),
         save_strategy="no",
         logging_steps=1,
         report_to="none",
