@@ -80,7 +80,7 @@ class StoppingSettings:
     """When training ends before its last rollout, and which of its checks becomes the candidate."""
 
     every: int = 3  # rollouts between checks; 0: none, and the last rollout's policy is the candidate
-    patience: int = 2  # checks in a row, out of bounds or no better than the best, after which training ends
+    patience: int = 2  # checks in a row, out of bounds or doubtlessly below the best, after which training ends
     max_skill_drop: float = 0.03  # of any skill's accuracy, beyond one standard error
     max_kl: float = 10.0  # nats an answer away from the parent
     skill_items: int = 24  # questions a skill, of the suite's validation split

@@ -51,6 +51,7 @@ class Standing:
         kl: nats an answer from the parent; NaN without prompts.
         win_rate: share of its answers that the reward model prefers to the parent's, ties half; NaN where none judges.
             For the curves alone: it is what training pushes up.
+        by_pair: what `rated` is the mean of, in the same order at each check.
     """
 
     skills: dict[str, float]
@@ -59,6 +60,15 @@ class Standing:
     agreed: float
     kl: float
     win_rate: float = math.nan
+    by_pair: tuple[float, ...] = ()
+
+    def doubtless_below(self, other: Standing) -> bool:
+        """Whether the held-out ratings speak against this standing beside another: by more than one standard error of
+        the mean of the differences, pair by pair."""
+        if len(self.by_pair) < 2:
+            return self.rated < other.rated
+        differences = torch.tensor(other.by_pair, dtype=torch.float64) - torch.tensor(self.by_pair, dtype=torch.float64)
+        return bool(differences.mean() > differences.std() / math.sqrt(len(differences)))
 
     def figures(self) -> dict[str, float]:
         """The known figures by the names that they have in logs."""
@@ -127,9 +137,11 @@ class Validation:
         """Measure a policy; its rank, alpha and modules must be those that a policy from this parent has."""
         put_adapter(self._policy, adapter)
         self._engine.install(POLICY, adapter)
-        rated, agreed = self._preference()
+        by_pair, agreed = self._preference()
+        rated = sum(by_pair) / len(by_pair) if by_pair else math.nan
         kl, win_rate = self._answers()
-        return Standing(self._accuracy(), dict(Counter(i.skill for i in self.questions)), rated, agreed, kl, win_rate)
+        known = dict(Counter(item.skill for item in self.questions))
+        return Standing(self._accuracy(), known, rated, agreed, kl, win_rate, by_pair)
 
     @cached_property
     def start(self) -> Standing:
@@ -162,12 +174,12 @@ class Validation:
         greedy = Sampling(temperature=0.0, max_tokens=self.ppo.max_tokens)
         return accuracy_by_skill(self.questions, answers_to(self._engine, POLICY, self.questions, greedy))
 
-    def _preference(self) -> tuple[float, float]:
+    def _preference(self) -> tuple[tuple[float, ...], float]:
         if not self.pairs:
-            return math.nan, math.nan
+            return (), math.nan
         ratios = (self._likelihoods(self._policy) - self._reference_likelihoods).view(-1, 2)
         margins = ratios[:, 0] - ratios[:, 1]
-        return float(logsigmoid(self.beta * margins).mean()), float((margins > 0).float().mean())
+        return tuple(logsigmoid(self.beta * margins).tolist()), float((margins > 0).float().mean())
 
     def _answers(self) -> tuple[float, float]:
         if not self.prompts:

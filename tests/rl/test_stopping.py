@@ -46,14 +46,31 @@ def test_the_best_check_is_within_bounds_and_makes_the_ratings_likeliest() -> No
     assert best_of([]) is None
     assert best_of([check(1, -0.6, "kl")]) is None
     assert best_of([check(1, -0.6), check(2, -0.5), check(3, -0.4, "kl"), check(4, -0.55)]) == check(2, -0.5)
+    assert best_of([check(1, -0.5), check(2, -0.5), check(3, -0.5001)]) == check(2, -0.5)
     unknown = [check(1, math.nan), check(2, math.nan), check(3, math.nan, "kl")]
     best = best_of(unknown)
     assert best is not None
     assert best.step == 2
 
 
+def test_a_check_that_the_ratings_cannot_tell_from_the_likeliest_counts_as_no_worse() -> None:
+    def with_pairs(step: int, *by_pair: float) -> Check:
+        return Check(step, replace(standing(sum(by_pair) / len(by_pair)), by_pair=by_pair), ())
+
+    likeliest = with_pairs(1, -0.5, -0.6, -0.4, -0.5)
+    noisy = with_pairs(2, -0.3, -0.9, -0.3, -0.54)  # -0.01 on average, give or take 0.1
+    steady = with_pairs(3, -0.51, -0.61, -0.41, -0.52)  # about as much, on every pair
+    assert best_of([likeliest, noisy]) == noisy
+    assert best_of([likeliest, steady]) == likeliest
+    assert best_of([likeliest, noisy, steady]) == noisy
+    assert is_over([likeliest, steady, steady], 2)
+    assert not is_over([likeliest, noisy, noisy], 2)
+
+
 def test_it_is_over_after_patience_runs_out() -> None:
     checks = [check(1, -0.6), check(2, -0.5), check(3, -0.55), check(4, -0.5)]
+    assert [is_over(checks[:n], 2) for n in range(5)] == [False] * 5
+    checks[-1] = check(4, -0.51)
     assert [is_over(checks[:n], 2) for n in range(5)] == [False, False, False, False, True]
     assert not is_over(checks, 3)
     assert is_over([check(1, -0.1, "kl"), check(2, -0.1, "kl")], 2)
