@@ -167,7 +167,7 @@ def offline_trainer(
     stream = training_stream(rows, settings, seed)
     steps = len(stream) // settings.batch
     options: dict[str, Any] = _shared(folder, seed, base, steps) | {
-        "learning_rate": settings.learning_rate,
+        "learning_rate": offline_rate(algorithm, settings),
         "max_grad_norm": ppo.max_grad_norm,
         "per_device_train_batch_size": settings.batch // processes,
         "train_sampling_strategy": "sequential",  # the stream is shuffled already
@@ -195,6 +195,11 @@ def offline_trainer(
         train_dataset=with_mismatched(stream, settings.batch),
         **common,
     )
+
+
+def offline_rate(algorithm: str, settings: AlgorithmSettings) -> float:
+    """Learning rate of DPO, KTO or SFT."""
+    return settings.sft_learning_rate if algorithm == "sft" else settings.learning_rate
 
 
 def _ending(reward: RewardFunction, ends: frozenset[int], missing: float) -> RewardFunction:

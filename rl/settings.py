@@ -53,7 +53,8 @@ class AlgorithmSettings:
     kl: float = 0.05  # strength of the KL to the serving version: a token in GRPO's loss, an answer in RLOO's reward
     scale: Literal["group", "batch", "none"] = "group"  # what divides GRPO's advantages; none: [arXiv 2503.20783]
     beta: float = 0.1  # of DPO and KTO: what a nat away from the serving version costs [arXiv 2305.18290, 2402.01306]
-    learning_rate: float = 1e-4  # of DPO, KTO and SFT: AdamW, constant
+    learning_rate: float = 1e-4  # of DPO and KTO: AdamW, constant; at 3e-4 DPO lost the starter's skills
+    sft_learning_rate: float = 1e-3  # of SFT: AdamW, constant
     epochs: int = 3  # passes of DPO, KTO and SFT over their ratings
     batch: int = 8  # ratings an optimizer step of DPO, KTO and SFT
     answer_tokens: int = 512  # of a rated answer; the rest of a longer one is not learned from

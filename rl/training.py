@@ -18,7 +18,7 @@ from lm.loading import Base
 from lm.prompts import Message, fit_chat
 from lm.settings import EngineSettings, Sampling
 from reward.model import RewardModel
-from rl.algorithms import offline_trainer, online_trainer
+from rl.algorithms import offline_rate, offline_trainer, online_trainer
 from rl.anchor import Anchor, adapter_parameters, anchor_here, fisher_information
 from rl.checkpoints import last_complete
 from rl.hold import Hold
@@ -123,7 +123,8 @@ def train_policy(
 
     pay.__name__ = "reward_model"
     others = algorithms or AlgorithmSettings()
-    learning_rate = others.learning_rate if algorithm in ("dpo", "kto", "sft") else ppo.learning_rate
+    online = algorithm in ("ppo", "grpo", "rloo")
+    learning_rate = ppo.learning_rate if online else offline_rate(algorithm, others)
     callbacks = [
         Hold(anchor, replay, settings, learning_rate, base.tokenizer.pad_token_id, seed),
         *([stopping] if stopping else []),

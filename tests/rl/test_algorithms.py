@@ -31,7 +31,7 @@ PPO = PPOSettings(
     updates=4, episodes=16, minibatch=8, epochs=2, max_tokens=12, prompt_tokens=64, rank=4, learning_rate=3e-3,
     save_every=1,
 )  # fmt: skip
-SETTINGS = AlgorithmSettings(group=4, learning_rate=3e-3, epochs=2, batch=4, save_every=4)
+SETTINGS = AlgorithmSettings(group=4, learning_rate=3e-3, sft_learning_rate=3e-3, epochs=2, batch=4, save_every=4)
 PROMPTS = [[{"role": "user", "content": text}] for text in ("Where?", "When does it come?", "Two plus three?", "Hi")]
 PAIRS = [
     Pair(prompt, f"On Monday {i}.", f"Please call again {i}!", 1.0, "correction", "ann", f"c{i}", "train")
