@@ -20,9 +20,10 @@ from variants import random_adapter
 
 from lm.loading import load_base
 from rl.anchor import adapter_parameters
+from rl.arguments import prompt_stream, trainer_arguments
 from rl.hold import Hold
 from rl.policy import make_policy
-from rl.ppo import PPOTrainer, prompt_stream, trainer_arguments
+from rl.ppo import PPOTrainer
 from rl.rollout import EngineRollouts
 from rl.settings import AnchorSettings, PPOSettings
 from rl.training import measure_anchor

@@ -13,8 +13,9 @@ from transformers import AutoModel, PrinterCallback
 
 from lm.likelihood import Batch
 from lm.loading import Base, load_base
+from rl.arguments import prompt_stream, trainer_arguments
 from rl.policy import make_policy
-from rl.ppo import PPOTrainer, prompt_stream, trainer_arguments
+from rl.ppo import PPOTrainer
 from rl.rollout import EngineRollouts
 from rl.settings import PPOSettings
 from rl.token_scores import TokenScores

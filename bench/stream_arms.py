@@ -25,10 +25,11 @@ from lm.likelihood import Completed, batches, log_likelihood
 from lm.loading import Base
 from lm.suites import Item
 from rl.anchor import Anchor, Space, adapter_parameters
+from rl.arguments import prompt_stream, trainer_arguments
 from rl.hold import Hold
 from rl.interpolation import interpolated
 from rl.policy import make_policy, policy_adapter
-from rl.ppo import PPOTrainer, prompt_stream, trainer_arguments
+from rl.ppo import PPOTrainer
 from rl.rollout import EngineRollouts
 from rl.settings import AnchorSettings, PPOSettings
 from rl.training import measure_anchor

@@ -34,8 +34,8 @@ from trl import (
 from lm.loading import Base
 from lm.prompts import Message
 from problems import Problem
+from rl.arguments import prompt_stream
 from rl.checkpoints import MarkComplete
-from rl.ppo import prompt_stream
 from rl.preference_data import (
     check_evidence,
     correction_rows,

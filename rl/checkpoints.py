@@ -25,7 +25,7 @@ class MarkComplete(TrainerCallback):
             rotate_checkpoints(args.output_dir, save_total_limit=1)
 
 
-def last_complete(folder: Path) -> Path | None:
+def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint in `folder` that `MarkComplete` has marked, or None."""
     marked = [each.parent for each in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{COMPLETE}")]
     return max(marked, key=lambda each: int(each.name.rpartition("-")[2]), default=None)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import random
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import use_adapter
 
 from lm.likelihood import Batch, Completed, batch_of, batches
-from problems import Problem
 from rl.advantages import generalised_advantages, normalised
+from rl.checkpoints import MarkComplete
 from rl.critic import Critic
 from rl.losses import approximate_kl, clipped_policy_loss, clipped_value_loss, importance_weights
 from rl.rewards import AdaptiveKL, RewardScale, token_rewards
@@ -42,93 +42,8 @@ from rl.rollout import RolloutFunction
 from rl.settings import PPOSettings
 from rl.token_scores import TokenScorer, TokenScores
 
-COMPLETE = "ppo.json"  # the last file that a checkpoint gets
-
+STATE = "ppo.json"  # in a checkpoint: controller, scale, and the rollout's number
 RewardFunction = Callable[..., list[float]]
-
-
-def trainer_arguments(
-    settings: PPOSettings, folder: Path, *, seed: int, cpu: bool, bf16: bool = False, processes: int = 1
-) -> GRPOConfig:
-    """The settings in TRL's words. GRPO's own schemes (group scaling, its losses) are off or overridden.
-
-    Args:
-        bf16: for a base in bfloat16: the adapter stays in float32 and is computed with in bfloat16.
-        processes: how many share each minibatch.
-
-    Raises:
-        Problem: the rollout cannot be cut into minibatches, or a minibatch into the processes' shares (status 2).
-    """
-    if settings.episodes % settings.minibatch or settings.minibatch % 2:
-        raise Problem(
-            f"ppo.episodes is {settings.episodes} and ppo.minibatch {settings.minibatch}.",
-            hint="Make both even, and episodes a multiple of minibatch.",
-            status=2,
-        )
-    if settings.minibatch % processes:
-        raise Problem(
-            f"ppo.minibatch is {settings.minibatch}, which {processes} processes cannot share evenly.",
-            hint="Make it a multiple of the number of processes.",
-            status=2,
-        )
-    minibatches = settings.episodes // settings.minibatch
-    if minibatches * settings.epochs < 2:
-        raise Problem(
-            "PPO needs two optimizer steps a rollout or more.",
-            hint="Raise ppo.epochs or lower ppo.minibatch.",
-            status=2,
-        )
-    return GRPOConfig(
-        output_dir=str(folder),
-        seed=seed,
-        use_cpu=cpu,
-        bf16=bf16,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="constant",
-        weight_decay=0.0,
-        max_grad_norm=settings.max_grad_norm,
-        per_device_train_batch_size=settings.minibatch // processes,
-        gradient_accumulation_steps=1,
-        steps_per_generation=minibatches,
-        num_iterations=settings.epochs,
-        num_generations=2,
-        max_steps=settings.updates * minibatches * settings.epochs,
-        max_completion_length=settings.max_tokens,
-        temperature=settings.temperature,
-        beta=1.0,  # only says that a reference is kept; the KL's strength is the controller's
-        scale_rewards="none",
-        activation_checkpointing=False,
-        shuffle_dataset=False,
-        remove_unused_columns=False,
-        save_strategy="steps",
-        save_steps=settings.save_every * minibatches * settings.epochs,
-        logging_steps=minibatches * settings.epochs,
-        report_to="tensorboard",
-        disable_tqdm=True,
-        dataloader_pin_memory=not cpu,
-        # The values leave the model by a hook: DDP, looking at outputs alone, would take the critic for unused.
-        ddp_find_unused_parameters=False,
-    )
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in `folder`, or None. What was cut short while it was written is not one."""
-    complete = [each.parent for each in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{COMPLETE}")]
-    return max(complete, key=lambda each: int(each.name.rpartition("-")[2]), default=None)
-
-
-def prompt_stream(prompts: Sequence[Sequence[dict[str, str]]], settings: PPOSettings, seed: int) -> Dataset:
-    """The prompts of a whole training in the order that they are asked, each rollout's together.
-
-    One pass over this dataset is the whole training. TRL's sampler would shuffle anew after each pass over a shorter
-    one, and a training resumed after the first pass would see other prompts than one that was never stopped.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    wanted = settings.updates * settings.episodes // 2  # each prompt is answered twice
-    order: list[int] = []
-    while len(order) < wanted:
-        order += torch.randperm(len(prompts), generator=generator).tolist()
-    return Dataset.from_list([{"prompt": list(prompts[i])} for i in order[:wanted]])
 
 
 @dataclass(frozen=True)
@@ -201,7 +116,7 @@ class PPOTrainer(GRPOTrainer):
                 args=arguments,
                 train_dataset=prompts,
                 processing_class=tokenizer,
-                callbacks=callbacks,
+                callbacks=[*(callbacks or []), MarkComplete()],
                 rollout_func=rollout,
             )
 
@@ -401,26 +316,18 @@ class PPOTrainer(GRPOTrainer):
     # Checkpoints
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Save what the trainer saves and the critic and controller beside it, then drop the older checkpoints.
-
-        `ppo.json` comes last and whole: a checkpoint without it was cut short. Only then do older ones go, so that a
-        process killed at any moment of this leaves one to go on from.
-        """
+        """Save what the trainer saves, and critic and controller beside it; `MarkComplete` has the last word."""
         super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()  # the other processes' random states are written too
         if self.args.should_save:
             folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             save_file(self.critic.state_dict(), folder / "critic.safetensors")
             facts = {"beta": self.controller.beta, "rollouts": self._rollouts, "scale": asdict(self.scale)}
-            draft = folder / f"{COMPLETE}.tmp"
-            draft.write_text(json.dumps(facts), encoding="utf-8")
-            draft.replace(folder / COMPLETE)
-            rotate_checkpoints(self.args.output_dir, save_total_limit=1)
+            (folder / STATE).write_text(json.dumps(facts), encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         folder = Path(resume_from_checkpoint)
         self.critic.load_state_dict(load_file(folder / "critic.safetensors"))
-        facts = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        facts = json.loads((folder / STATE).read_text(encoding="utf-8"))
         self.controller.beta, self._rollouts = facts["beta"], facts["rollouts"]
         self.scale = RewardScale(**facts["scale"])

@@ -20,11 +20,12 @@ from lm.settings import EngineSettings, Sampling
 from reward.model import RewardModel
 from rl.algorithms import offline_rate, offline_trainer, online_trainer
 from rl.anchor import Anchor, adapter_parameters, anchor_here, fisher_information
-from rl.checkpoints import last_complete
+from rl.arguments import prompt_stream, trainer_arguments
+from rl.checkpoints import last_checkpoint
 from rl.hold import Hold
 from rl.plots import CURVE, draw_curves
 from rl.policy import make_policy, policy_adapter
-from rl.ppo import PPOTrainer, last_checkpoint, prompt_stream, trainer_arguments
+from rl.ppo import PPOTrainer
 from rl.replay import Replay
 from rl.rollout import Server, make_rollouts
 from rl.settings import Algorithm, AlgorithmSettings, AnchorSettings, PPOSettings
@@ -160,7 +161,7 @@ def train_policy(
         trainer = offline_trainer(algorithm, base, model, rated, ppo, others, folder, seed, callbacks, processes)
     trainer.remove_callback(PrinterCallback)  # `_Curve` says it in a line that can be read
     trainer.add_callback(trainer.pop_callback(TensorBoardCallback))  # after `stopping`, which adds to what is logged
-    begun = last_checkpoint(folder) if algorithm == "ppo" else last_complete(folder)
+    begun = last_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(begun) if begun else None)
     best = stopping.best if stopping else None
     if trainer.accelerator.is_main_process:

@@ -20,7 +20,7 @@ from lm.loading import Base, load_base
 from problems import Problem
 from rl.algorithms import offline_trainer, online_trainer
 from rl.anchor import adapter_parameters, anchor_here
-from rl.checkpoints import last_complete
+from rl.checkpoints import last_checkpoint
 from rl.hold import Hold
 from rl.policy import make_policy, policy_adapter
 from rl.preference_data import encode_completed
@@ -170,7 +170,7 @@ def test_stopped_and_resumed_equals_never_stopped(
     whole.train()
     halved = tmp_path / "halved"
     trainer(algorithm, tiny_base, parent, halved, ppo, settings, [StopHalfway()]).train()
-    begun = last_complete(halved)
+    begun = last_checkpoint(halved)
     assert begun is not None
     assert begun.name == f"checkpoint-{whole.state.max_steps // 2}"
     resumed = trainer(algorithm, tiny_base, parent, halved, ppo, settings)

@@ -17,9 +17,11 @@ from trl import SFTConfig, SFTTrainer
 from lm.loading import Base
 from problems import Problem
 from rl.anchor import Anchor, Space, adapter_parameters, adapter_state, anchor_here
+from rl.arguments import prompt_stream, trainer_arguments
+from rl.checkpoints import last_checkpoint
 from rl.hold import Hold, check_anchor_settings, refuse_shards
 from rl.policy import make_policy
-from rl.ppo import PPOTrainer, last_checkpoint, prompt_stream, trainer_arguments
+from rl.ppo import PPOTrainer
 from rl.replay import ParentKL, Replay
 from rl.rollout import EngineRollouts
 from rl.settings import AnchorSettings, PPOSettings

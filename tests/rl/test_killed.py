@@ -17,9 +17,11 @@ from transformers import TrainerCallback
 
 from lm.loading import Base, load_base
 from rl.anchor import adapter_parameters, anchor_here
+from rl.arguments import prompt_stream, trainer_arguments
+from rl.checkpoints import last_checkpoint
 from rl.hold import Hold
 from rl.policy import make_policy, policy_adapter
-from rl.ppo import PPOTrainer, last_checkpoint, prompt_stream, trainer_arguments
+from rl.ppo import PPOTrainer
 from rl.rollout import EngineRollouts
 from rl.settings import AnchorSettings, PPOSettings
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from lm.adapters import read_adapter
 from lm.loading import Base
 from problems import Problem
+from rl.checkpoints import last_checkpoint
 from rl.launch import CONFIGURATIONS, configuration, refuse_shards
-from rl.ppo import last_checkpoint
 from rl.update import run_update
 from rl.workspace import Knobs
 from store.database import Store, open_store

@@ -19,8 +19,10 @@ from trl import GRPOTrainer
 
 from lm.loading import Base
 from problems import Problem
+from rl.arguments import prompt_stream, trainer_arguments
+from rl.checkpoints import last_checkpoint
 from rl.policy import make_policy, policy_adapter
-from rl.ppo import PPOTrainer, Rollout, last_checkpoint, prompt_stream, trainer_arguments
+from rl.ppo import PPOTrainer, Rollout
 from rl.rollout import make_rollouts
 from rl.settings import PPOSettings
 

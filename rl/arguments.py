@@ -1,0 +1,91 @@
+"""PPO's settings in TRL's words, and the order in which its prompts are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from trl import GRPOConfig
+
+from problems import Problem
+from rl.settings import PPOSettings
+
+
+def trainer_arguments(
+    settings: PPOSettings, folder: Path, *, seed: int, cpu: bool, bf16: bool = False, processes: int = 1
+) -> GRPOConfig:
+    """The settings in TRL's words. GRPO's own schemes (group scaling, its losses) are off or overridden.
+
+    Args:
+        bf16: for a base in bfloat16: the adapter stays in float32 and is computed with in bfloat16.
+        processes: how many share each minibatch.
+
+    Raises:
+        Problem: the rollout cannot be cut into minibatches, or a minibatch into the processes' shares (status 2).
+    """
+    if settings.episodes % settings.minibatch or settings.minibatch % 2:
+        raise Problem(
+            f"ppo.episodes is {settings.episodes} and ppo.minibatch {settings.minibatch}.",
+            hint="Make both even, and episodes a multiple of minibatch.",
+            status=2,
+        )
+    if settings.minibatch % processes:
+        raise Problem(
+            f"ppo.minibatch is {settings.minibatch}, which {processes} processes cannot share evenly.",
+            hint="Make it a multiple of the number of processes.",
+            status=2,
+        )
+    minibatches = settings.episodes // settings.minibatch
+    if minibatches * settings.epochs < 2:
+        raise Problem(
+            "PPO needs two optimizer steps a rollout or more.",
+            hint="Raise ppo.epochs or lower ppo.minibatch.",
+            status=2,
+        )
+    return GRPOConfig(
+        output_dir=str(folder),
+        seed=seed,
+        use_cpu=cpu,
+        bf16=bf16,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="constant",
+        weight_decay=0.0,
+        max_grad_norm=settings.max_grad_norm,
+        per_device_train_batch_size=settings.minibatch // processes,
+        gradient_accumulation_steps=1,
+        steps_per_generation=minibatches,
+        num_iterations=settings.epochs,
+        num_generations=2,
+        max_steps=settings.updates * minibatches * settings.epochs,
+        max_completion_length=settings.max_tokens,
+        temperature=settings.temperature,
+        beta=1.0,  # only says that a reference is kept; the KL's strength is the controller's
+        scale_rewards="none",
+        activation_checkpointing=False,
+        shuffle_dataset=False,
+        remove_unused_columns=False,
+        save_strategy="steps",
+        save_steps=settings.save_every * minibatches * settings.epochs,
+        logging_steps=minibatches * settings.epochs,
+        report_to="tensorboard",
+        disable_tqdm=True,
+        dataloader_pin_memory=not cpu,
+        # The values leave the model by a hook: DDP, looking at outputs alone, would take the critic for unused.
+        ddp_find_unused_parameters=False,
+    )
+
+
+def prompt_stream(prompts: Sequence[Sequence[dict[str, str]]], settings: PPOSettings, seed: int) -> Dataset:
+    """The prompts of a whole training in the order that they are asked, each rollout's together.
+
+    One pass over this dataset is the whole training. TRL's sampler would shuffle anew after each pass over a shorter
+    one, and a training resumed after the first pass would see other prompts than one that was never stopped.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    wanted = settings.updates * settings.episodes // 2  # each prompt is answered twice
+    order: list[int] = []
+    while len(order) < wanted:
+        order += torch.randperm(len(prompts), generator=generator).tolist()
+    return Dataset.from_list([{"prompt": list(prompts[i])} for i in order[:wanted]])
