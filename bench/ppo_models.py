@@ -1,6 +1,6 @@
 """Models to train in measurements: random from a seed, and able to learn and to answer at a fixed length.
 
-A fresh Llama's logits lie so close together that a LoRA below its frozen head can hardly prefer a token; a head five
+A fresh Llama's logits lie so close together that a LoRA below its frozen head can hardly prefer a token; a head ten
 times as large gives it preferences to move. One channel of the residual stream is constant, and the end and padding
 tokens' rows of the head hang on it with a large negative weight: no answer ever ends early, so that both trainers
 compute the same number of tokens without being told to do otherwise than they would.
@@ -58,7 +58,7 @@ def make(shape: str, folder: Path) -> Path:
     )
     with torch.no_grad():
         head = model.get_output_embeddings().weight
-        head *= 5
+        head *= 10
         model.get_input_embeddings().weight[:, 0] = 1.0
         head[:, 0] = 0.0
         head[[PAD, END], 0] = -10.0

@@ -33,7 +33,7 @@ class Task:
     updates: int  # rollouts
     minibatch: int = 8  # answers an optimizer step
     epochs: int = 4  # passes over a rollout
-    learning_rate: float = 1e-3  # of AdamW, constant
+    learning_rate: float = 3e-4  # of AdamW, constant
     kl: float = 0.02  # strength of the KL in the reward, constant
     value_weight: float = 0.1  # of the value loss
     temperature: float = 1.0
