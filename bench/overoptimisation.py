@@ -45,8 +45,9 @@ from reward.settings import RewardSettings
 from rl.settings import AnchorSettings, PPOSettings, StoppingSettings
 from rl.stopping import Check, Stopping, best_of, is_over
 from rl.training import train_policy
-from rl.validation import Validation
-from store.frozen import Pair
+from rl.validation import Validation, held_out_judge
+from store.frozen import Frozen, Pair
+from store.holdout import opening
 
 PLOT = Path(__file__).parent.parent / "docs/images/overoptimisation.png"
 ARMS = {
@@ -94,15 +95,16 @@ def trial(persona: str, seed: int, arm: str, size: Size, work: Path) -> dict[str
     ratings = rated(worlds[0], people, {"pair": 1.0}, size.ratings, seed)
     seen = [item.messages for item in worlds[0].items]
     held = rated(worlds[1], people, {"pair": 1.0}, size.held, seed + 1).pairs
-    held = [pair for pair in held if pair.messages not in seen]
+    held = [replace(pair, split="holdout") for pair in held if pair.messages not in seen]
     reward = fit_reward(base, ratings, ARMS[arm])
 
     weak = PPOSettings(kl=0.01, kl_horizon=1e12)  # all as in an update, but for a KL that is weak and stays so
     ppo = replace(weak, updates=size.updates, episodes=size.episodes, save_every=size.every)
     settings = StoppingSettings(every=size.every, patience=10**6)  # all checks are made, none ends the training
     questions = load_suite("skills", settings.skill_items, seed, "validation")
-    asked = [pair.messages for pair in held]
-    validation = Validation(base, None, questions, held, asked, ppo, settings, seed)
+    lent = {opening(pair.messages) for pair in held}
+    judge = held_out_judge(base, Frozen("", held, [], []), lent, RewardSettings(), settings.ratings)
+    validation = Validation(base, None, questions, [pair.messages for pair in held], ppo, settings, seed, judge)
     stopping = Stopping(validation, settings, folder / "stopping")
     train_policy(
         base, None, None, None, reward, seen, ppo, AnchorSettings(strength=0.0), folder, seed, stopping=stopping
@@ -166,13 +168,15 @@ def ended(rows: list[dict[str, Any]], checks: Sequence[Check], patience: int) ->
     best = max(rows, key=lambda row: statistics.mean(row["gold"]))
     stop = next(row for row in rows if row["step"] == kept.step)
     gap = [a - b for a, b in zip(best["gold"], stop["gold"], strict=True)]
+    sound = {0, *(check.step for check in checks if not check.broken)}
+    allowed = max(statistics.mean(row["gold"]) for row in rows if row["step"] in sound)
     top, start, last = (statistics.mean(row["gold"]) for row in (best, rows[0], rows[-1]))
     by_step = {check.step: check for check in checks}
     curve = [
         {
             "step": row["step"],
             "kl": by_step[row["step"]].standing.kl if row["step"] else 0.0,
-            "rated": by_step[row["step"]].standing.rated if row["step"] else -math.log(2),
+            "held_out": by_step[row["step"]].standing.gain if row["step"] else 0.0,
             "broken": list(by_step[row["step"]].broken) if row["step"] else [],
             "gold": statistics.mean(row["gold"]),
             "gold_error": statistics.stdev(row["gold"]) / math.sqrt(len(row["gold"])),
@@ -191,6 +195,8 @@ def ended(rows: list[dict[str, Any]], checks: Sequence[Check], patience: int) ->
         "gold_last": last,
         "loss": statistics.mean(gap) / top,
         "loss_error": statistics.stdev(gap) / math.sqrt(len(gap)) / top,
+        "gold_allowed": allowed,
+        "loss_within_bounds": 1 - statistics.mean(stop["gold"]) / allowed,
         "loss_of_gain": statistics.mean(gap) / (top - start) if top > start else 0.0,
         "curve": curve,
     }
@@ -229,7 +235,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for arm in ARMS:
         own = [row for row in rows if row["arm"] == arm]
-        figures = ("gold_start", "gold_best", "gold_kept", "gold_last", "loss", "loss_of_gain", "accuracy")
+        figures = ("gold_start", "gold_best", "gold_allowed", "gold_kept", "gold_last")
+        figures += ("loss", "loss_within_bounds", "loss_of_gain", "accuracy")
         found[arm] = {name: statistics.mean(row[name] for row in own) for name in figures}
         found[arm]["fall"] = 1 - found[arm]["gold_last"] / found[arm]["gold_best"]
     return found
@@ -261,22 +268,24 @@ def main() -> None:
         "arms": summary(rows),
         "worst_loss": max(row["loss"] for row in rows),
         "within_aim": sum(row["loss"] <= AIM for row in rows),
+        "within_aim_of_allowed": sum(row["loss_within_bounds"] <= AIM for row in rows),
         "trainings": len(rows),
         "rows": rows,
     }
     print(found["machine"], found["versions"])
     print(
-        f"{'persona':<11}{'reward':<22}{'gold: start':>12}{'best':>8}{'kept':>8}{'last':>8}"
-        f"{'loss':>16}{'ended':>7}{'s':>6}"
+        f"{'persona':<11}{'reward':<22}{'gold: start':>12}{'best':>8}{'allowed':>8}{'kept':>8}{'last':>8}"
+        f"{'loss':>16}{'allowed':>9}{'ended':>7}{'s':>6}"
     )
     for row in rows:
-        golds = "".join(f"{row[name]:8.3f}" for name in ("gold_best", "gold_kept", "gold_last"))
+        golds = "".join(f"{row[name]:8.3f}" for name in ("gold_best", "gold_allowed", "gold_kept", "gold_last"))
         loss = f"{row['loss']:7.1%} ± {row['loss_error']:.1%}"
         print(
             f"{row['persona']:<11}{row['arm']:<22}{row['gold_start']:12.3f}{golds}{loss:>16}"
-            f"{row['ended']:>7}{row['seconds']:6.0f}"
+            f"{row['loss_within_bounds']:9.1%}{row['ended']:>7}{row['seconds']:6.0f}"
         )
     print(f"within {AIM:.0%} of the best gold: {found['within_aim']} of {len(rows)}; worst {found['worst_loss']:.1%}")
+    print(f"within {AIM:.0%} of the best gold that keeps the bounds: {found['within_aim_of_allowed']} of {len(rows)}")
     if not chosen.quick:
         keep("overoptimisation", found)
         plot(rows, PLOT)

@@ -36,11 +36,8 @@ PANELS: tuple[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], ...] = (
     ("KL, nats an answer", (("estimate of the rollout", ("ppo/kl",)), ("at checks", ("stopping/kl",)))),
     ("length, tokens an answer", (("of the rollout", ("ppo/length", "completions/mean_length")),)),
     ("entropy, nats a token", (("of the rollout", ("ppo/entropy", "entropy")),)),
-    (
-        "verdicts at checks, share",
-        (("win rate against the parent", ("stopping/win_rate",)), ("held-out pairs, agreed", ("stopping/agreed",))),
-    ),
-    ("held-out ratings, log-likelihood", (("at checks", ("stopping/rated",)),)),
+    ("win rate against the parent", (("by the held-out judge", ("stopping/win_rate",)),)),
+    ("held-out reward above the parent's", (("at checks", ("stopping/gain",)),)),
 )
 
 

@@ -85,10 +85,9 @@ class StoppingSettings:
     max_skill_drop: float = 0.03  # of any skill's accuracy, beyond one standard error
     max_kl: float = 10.0  # nats an answer away from the parent
     skill_items: int = 24  # questions a skill, of the suite's validation split
-    answers: int = 32  # to held-out prompts, on which the KL is measured
-    pairs: int = 64  # held-out pairs, at most
+    answers: int = 64  # to held-out prompts, on which the KL is measured and which the held-out judge reads
+    ratings: int = 16  # held-out ratings below which nobody judges
     watched: float = 0.5  # share of the held-out conversations that the checks see; the gate's prompts are the others
-    beta: float = 0.2  # of the policy as an implicit reward on held-out pairs [arXiv 2305.18290]
 
 
 @dataclass(frozen=True)

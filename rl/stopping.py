@@ -2,7 +2,7 @@
 
 A reward model's reward rises for as long as it is trained on, what people want does not [arXiv 2210.10760]. So every
 few rollouts the policy is put to what a program can check. Out of bounds (a skill lost, too far from the parent) a
-check cannot become the candidate; among the others the held-out ratings decide, as far as they can tell.
+check cannot become the candidate; among the others held-out ratings decide, as far as they can tell.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ def broken(standing: Standing, start: Standing, settings: StoppingSettings) -> t
 
 
 def best_of(checks: Sequence[Check]) -> Check | None:
-    """The last check within bounds that the held-out ratings do not speak against; None when every check broke a bound.
+    """The last check within bounds that the held-out judge does not speak against; None when every check broke a bound.
 
-    They speak against a check when they are less likely under it than under the check where they are the likeliest, by
-    more than a standard error: a few dozen pairs tell no less apart. Where they tell nothing, more training is better,
-    since the reward has risen meanwhile. Without ratings the last check within bounds is the best.
+    It speaks against a check whose answers it likes less than those of the check that it likes best, by more than a
+    standard error: a few dozen answers tell no less apart. Where it tells nothing, more training is better, since the
+    reward has risen meanwhile. Where nobody judges, the last check within bounds is the best.
     """
     sound = [check for check in checks if not check.broken]
-    known = [check for check in sound if not math.isnan(check.standing.rated)]
+    known = [check for check in sound if check.standing.by_answer]
     if not known:
         return sound[-1] if sound else None
-    likeliest = max(known, key=lambda check: check.standing.rated).standing
-    return [check for check in known if not check.standing.doubtless_below(likeliest)][-1]
+    liked = max(known, key=lambda check: check.standing.gain).standing
+    return [check for check in known if not check.standing.doubtless_below(liked)][-1]
 
 
 def is_over(checks: Sequence[Check], patience: int) -> bool:
@@ -158,5 +158,5 @@ def _told(over: bool) -> bool:
 
 def _read_check(file: Path) -> Check:
     facts = json.loads(file.read_text(encoding="utf-8"))
-    standing = facts["standing"] | {"by_pair": tuple(facts["standing"]["by_pair"])}
+    standing = facts["standing"] | {"by_answer": tuple(facts["standing"]["by_answer"])}
     return Check(facts["step"], Standing(**standing), tuple(facts["broken"]))

@@ -1,4 +1,5 @@
-"""What a program can check of a policy while it trains: skills, pairs that people rated, and how far it has gone.
+"""What a program can check of a policy while it trains: skills, what held-out ratings
+make of its answers, and how far it has gone.
 
 None of it is the reward that is trained on, which only ever rises.
 """
@@ -8,27 +9,27 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from lm.adapters import Adapter
 from lm.engine import Engine
 from lm.evaluation import accuracy_by_skill, answers_to
-from lm.likelihood import Completed, batches, log_likelihood, mean_kl
+from lm.likelihood import mean_kl
 from lm.loading import Base
 from lm.prompts import fit_chat
 from lm.settings import EngineSettings, Sampling
 from lm.suites import Item
-from lm.templates import manner
+from reward.model import fit_reward
+from reward.settings import RewardSettings
 from rl.policy import make_policy, put_adapter
 from rl.settings import PPOSettings, StoppingSettings
-from store.frozen import Messages, Pair
+from store.frozen import Frozen, Messages
 from store.holdout import opening
 
 POLICY = "policy"  # the engine's name of what is checked
@@ -44,37 +45,66 @@ class Standing:
     Attributes:
         skills: greedy accuracy by skill.
         questions: by skill.
-        rated: mean log sigmoid of beta * (log-ratio of the better answer - log-ratio of the other) over held-out pairs,
-            log-ratios between policy and parent: the log-likelihood of what people said under the policy's implicit
-            preference [arXiv 2305.18290, equation 7]. The parent's own is -log 2; NaN without pairs.
-        agreed: share of those pairs whose better answer gained more.
         kl: nats an answer from the parent; NaN without prompts.
-        win_rate: share of its answers that the reward model prefers to the parent's, ties half; NaN where none judges.
-            For the curves alone: it is what training pushes up.
-        by_pair: what `rated` is the mean of, in the same order at each check.
+        by_answer: what the held-out judge gives to each of the policy's answers more than to the parent's answer to the
+            same prompt, in the same order at each check; empty where nobody judges.
     """
 
     skills: dict[str, float]
     questions: dict[str, int]
-    rated: float
-    agreed: float
     kl: float
-    win_rate: float = math.nan
-    by_pair: tuple[float, ...] = ()
+    by_answer: tuple[float, ...] = ()
+
+    @property
+    def gain(self) -> float:
+        """Mean held-out reward above the parent's; NaN where nobody judges."""
+        return sum(self.by_answer) / len(self.by_answer) if self.by_answer else math.nan
+
+    @property
+    def win_rate(self) -> float:
+        """Share of answers that the held-out judge prefers to the parent's, ties half; NaN where nobody judges."""
+        wins = sum((margin > 0) + (margin >= 0) for margin in self.by_answer)
+        return wins / 2 / len(self.by_answer) if self.by_answer else math.nan
 
     def doubtless_below(self, other: Standing) -> bool:
-        """Whether the held-out ratings speak against this standing beside another: by more than one standard error of
-        the mean of the differences, pair by pair."""
-        if len(self.by_pair) < 2:
-            return self.rated < other.rated
-        differences = torch.tensor(other.by_pair, dtype=torch.float64) - torch.tensor(self.by_pair, dtype=torch.float64)
+        """Whether the held-out judge speaks against this standing beside another: by more than one standard error of
+        the mean of the differences, answer by answer."""
+        differences = torch.tensor(other.by_answer, dtype=torch.float64) - torch.tensor(
+            self.by_answer, dtype=torch.float64
+        )
         return bool(differences.mean() > differences.std() / math.sqrt(len(differences)))
 
     def figures(self) -> dict[str, float]:
         """The known figures by the names that they have in logs."""
         skills = {f"stopping/skill/{name}": accuracy for name, accuracy in self.skills.items()}
-        others = {f"stopping/{name}": getattr(self, name) for name in ("rated", "agreed", "kl", "win_rate")}
+        others = {f"stopping/{name}": getattr(self, name) for name in ("gain", "win_rate", "kl")}
         return skills | {name: figure for name, figure in others.items() if not math.isnan(figure)}
+
+
+def held_out_judge(
+    base: Base, frozen: Frozen, lent: Collection[str], settings: RewardSettings, least: int
+) -> Judge | None:
+    """A reward model of its own, fitted to the held-out ratings that the checks may see and to nothing else.
+
+    What the reward in training learned from the mistakes of its ratings, this one did not learn: other ratings have
+    theirs in other places. So it falls where that one is fooled. It is heads on the frozen trunk and knows no rules.
+
+    Args:
+        frozen: the update's dataset.
+        lent: openings of the conversations whose ratings may be used.
+        settings: of the update's own reward model.
+        least: ratings below which nobody judges.
+    """
+    rows = {
+        kind: [replace(row, split="train") for row in each if row.split == "holdout" and opening(row.messages) in lent]
+        for kind, each in frozen.by_kind().items()
+        if kind != "prompts"
+    }
+    seen = Frozen(frozen.hash, prompts=[], **rows)
+    if seen.ratings < least:
+        return None
+    model = fit_reward(base, seen, replace(settings, regime="heads", rules=()))
+    return lambda asked, answers: model.score(asked, answers).mean
 
 
 def watched(prompts: Sequence[Messages], share: float) -> frozenset[str]:
@@ -100,12 +130,11 @@ class Validation:
         base: the frozen language model.
         parent: adapter of the serving version, or None for version 0.
         questions: items of the validation split of the suite that must not be forgotten.
-        pairs: held-out pairs; those with a better answer are looked at, `settings.pairs` at most.
         prompts: held-out prompts, asked in turn until there are `settings.answers` answers.
         ppo: lengths of prompts and answers, temperature, and rank of the policy.
         settings: how many of each.
         seed: of the answers.
-        judge: rewards [N] of N answers to N prompts, for the win rate; None for no win rate.
+        judge: from `held_out_judge`: rewards [N] of N answers to N prompts; None where nobody judges.
     """
 
     def __init__(
@@ -113,7 +142,6 @@ class Validation:
         base: Base,
         parent: Adapter | None,
         questions: Sequence[Item],
-        pairs: Sequence[Pair],
         prompts: Sequence[Messages],
         ppo: PPOSettings,
         settings: StoppingSettings,
@@ -121,34 +149,28 @@ class Validation:
         judge: Judge | None = None,
     ) -> None:
         self.base, self.parent, self.questions, self.ppo, self.seed = base, parent, questions, ppo, seed
-        self.beta, self.judge = settings.beta, judge
+        self.judge = judge
         self._context = min(base.context, ppo.prompt_tokens + ppo.max_tokens)
         self._limit = self._context - ppo.max_tokens
         asked = settings.answers if prompts else 0
         self.prompts = [prompts[i % len(prompts)] for i in range(asked)]
         self._asked = [fit_chat(base, messages, self._limit) for messages in self.prompts]
-        decided = [pair for pair in pairs if pair.outcome == 1.0]
-        decided.sort(key=lambda pair: _hash(str((pair.conversation, pair.first, pair.second))))
-        self.pairs = decided[: settings.pairs]
-        self._rated = [self._completed(p.messages, text) for p in self.pairs for text in (p.first, p.second)]
         self._engine = Engine(base, EngineSettings(slots=32, context=self._context, prefix_cache=0))
 
     def standing(self, adapter: Adapter) -> Standing:
         """Measure a policy; its rank, alpha and modules must be those that a policy from this parent has."""
         put_adapter(self._policy, adapter)
         self._engine.install(POLICY, adapter)
-        by_pair, agreed = self._preference()
-        rated = sum(by_pair) / len(by_pair) if by_pair else math.nan
-        kl, win_rate = self._answers()
+        said = self._sampled(POLICY)
         known = dict(Counter(item.skill for item in self.questions))
-        return Standing(self._accuracy(), known, rated, agreed, kl, win_rate, by_pair)
+        return Standing(self._accuracy(), known, self._kl(said), self._margins(said))
 
     @cached_property
     def start(self) -> Standing:
         """The parent's own standing, from which the others are told."""
         self._engine.install(POLICY, self.parent)
         known = dict(Counter(item.skill for item in self.questions))
-        return Standing(self._accuracy(), known, -math.log(2) if self.pairs else math.nan, math.nan, 0.0)
+        return Standing(self._accuracy(), known, 0.0)
 
     @cached_property
     def _policy(self) -> Any:
@@ -157,10 +179,6 @@ class Validation:
     @cached_property
     def _reference(self) -> Any:
         return make_policy(self.base, self.parent, self.ppo, self.seed)
-
-    @cached_property
-    def _reference_likelihoods(self) -> Tensor:
-        return self._likelihoods(self._reference)
 
     @cached_property
     def _parents_rewards(self) -> Tensor:
@@ -174,23 +192,17 @@ class Validation:
         greedy = Sampling(temperature=0.0, max_tokens=self.ppo.max_tokens)
         return accuracy_by_skill(self.questions, answers_to(self._engine, POLICY, self.questions, greedy))
 
-    def _preference(self) -> tuple[tuple[float, ...], float]:
-        if not self.pairs:
-            return (), math.nan
-        ratios = (self._likelihoods(self._policy) - self._reference_likelihoods).view(-1, 2)
-        margins = ratios[:, 0] - ratios[:, 1]
-        return tuple(logsigmoid(self.beta * margins).tolist()), float((margins > 0).float().mean())
-
-    def _answers(self) -> tuple[float, float]:
-        if not self.prompts:
-            return math.nan, math.nan
-        said = self._sampled(POLICY)
+    def _kl(self, said: Sequence[tuple[str, list[int]]]) -> float:
+        if not said:
+            return math.nan
         answers = [(ids + tokens, len(ids)) for ids, (_, tokens) in zip(self._asked, said, strict=True)]
-        kl = mean_kl(self._policy, self._reference, answers, self.base.tokenizer.pad_token_id, ROWS)
-        if self.judge is None:
-            return kl, math.nan
+        return mean_kl(self._policy, self._reference, answers, self.base.tokenizer.pad_token_id, ROWS)
+
+    def _margins(self, said: Sequence[tuple[str, list[int]]]) -> tuple[float, ...]:
+        if self.judge is None or not said:
+            return ()
         margins = self.judge(self.prompts, [text for text, _ in said]) - self._parents_rewards
-        return kl, float((margins.sign() + 1).mean() / 2)
+        return tuple(margins.tolist())
 
     def _sampled(self, version: str) -> list[tuple[str, list[int]]]:
         """Text and tokens of an answer to each prompt."""
@@ -200,21 +212,3 @@ class Validation:
             for i in range(len(self._asked))
         ]
         return [(done.text, done.token_ids) for done in self._engine.generate(self._asked, samplings, version)]
-
-    def _completed(self, messages: Messages, text: str) -> Completed:
-        """Prompt and a given answer with the token that ends it, cut where an answer in training is."""
-        prompt = fit_chat(self.base, messages, self._limit)
-        tokenizer = self.base.tokenizer
-        end = manner(tokenizer).end
-        answer = [
-            *tokenizer(text, add_special_tokens=False)["input_ids"],
-            tokenizer.eos_token_id if end is None else end,
-        ]
-        return prompt + answer[: self.ppo.max_tokens], len(prompt)
-
-    @torch.inference_mode()
-    def _likelihoods(self, model: Any) -> Tensor:
-        found = torch.zeros(len(self._rated))
-        for batch in batches(self._rated, self.base.tokenizer.pad_token_id, ROWS, self.base.device):
-            found[batch.rows] = log_likelihood(model, batch).cpu()
-        return found

@@ -27,7 +27,7 @@ from rl.rollout import Server
 from rl.settings import AlgorithmSettings, AnchorSettings, GateSettings, PPOSettings, StoppingSettings, UpdateSettings
 from rl.stopping import Stopping
 from rl.training import Progress, train_policy
-from rl.validation import Validation, watched
+from rl.validation import Validation, held_out_judge, watched
 from store.frozen import Frozen, Messages
 from store.holdout import opening
 
@@ -158,18 +158,8 @@ class Workspace:
         settings = self.knobs.stopping
         if not settings.every:
             return None
-        reward, (prompts, _) = self.reward_model(), self.held_out()
+        prompts, _ = self.held_out()
         lent = {opening(prompt) for prompt in prompts}
-        pairs = [p for p in self.dataset().pairs if p.split == "holdout" and opening(p.messages) in lent]
+        judge = held_out_judge(self.base, self.dataset(), lent, self.knobs.reward, settings.ratings)
         questions = load_suite(self.knobs.update.suite, settings.skill_items, self.seed, "validation")
-        return Validation(
-            self.base,
-            self.parent,
-            questions,
-            pairs,
-            prompts,
-            self.knobs.ppo,
-            settings,
-            self.seed,
-            judge=lambda asked, answers: reward.score(asked, answers).mean,
-        )
+        return Validation(self.base, self.parent, questions, prompts, self.knobs.ppo, settings, self.seed, judge)

@@ -21,8 +21,8 @@ def rows(checked: bool = True) -> list[dict[str, float]]:
         for n in range(1, 7)
     ]
     if checked:
-        found[2] |= {"stopping/kl": 0.5, "stopping/rated": -0.6, "stopping/agreed": 0.6, "stopping/win_rate": 0.7}
-        found[5] |= {"stopping/kl": 0.9, "stopping/rated": -0.5, "stopping/agreed": 0.7, "stopping/win_rate": 0.9}
+        found[2] |= {"stopping/kl": 0.5, "stopping/gain": 0.2, "stopping/win_rate": 0.7}
+        found[5] |= {"stopping/kl": 0.9, "stopping/gain": 0.3, "stopping/win_rate": 0.9}
     return found
 
 
@@ -38,15 +38,15 @@ def test_a_curve_is_read_without_the_summary_of_the_whole(tmp_path: Path) -> Non
 def test_every_panel_shows_its_figures_against_rollouts() -> None:
     panels = curves_figure(rows(), chosen=24).axes
     assert [axes.get_title(loc="left") for axes in panels] == [title for title, _ in PANELS]
-    reward, kl, length, entropy, verdicts, rated = ({line.get_label(): line for line in a.lines} for a in panels)
+    reward, kl, length, entropy, verdicts, gain = ({line.get_label(): line for line in a.lines} for a in panels)
     assert list(reward["of the rollout"].get_xdata()) == [1, 2, 3, 4, 5, 6]
     assert list(reward["of the rollout"].get_ydata()) == [row["ppo/score"] for row in rows()]
     assert list(kl["at checks"].get_xdata()) == [3, 6]
     assert list(length["of the rollout"].get_ydata()) == [30.0] * 6
     assert "of the rollout" in entropy
-    assert list(verdicts["win rate against the parent"].get_ydata()) == [0.7, 0.9]
-    assert list(rated["at checks"].get_ydata()) == [-0.6, -0.5]
-    assert all(list(lines["candidate"].get_xdata()) == [6, 6] for lines in (reward, kl, verdicts, rated))
+    assert list(verdicts["by the held-out judge"].get_ydata()) == [0.7, 0.9]
+    assert list(gain["at checks"].get_ydata()) == [0.2, 0.3]
+    assert all(list(lines["candidate"].get_xdata()) == [6, 6] for lines in (reward, kl, verdicts, gain))
 
 
 def test_what_was_not_measured_is_said() -> None:

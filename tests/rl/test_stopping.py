@@ -20,16 +20,17 @@ from rl.stopping import Check, Stopping, best_of, broken, is_over
 from rl.validation import Standing
 
 SETTINGS = StoppingSettings(every=2, patience=2)
-START = Standing({"a": 0.9, "b": 1.0}, {"a": 24, "b": 24}, -math.log(2), math.nan, 0.0)
+START = Standing({"a": 0.9, "b": 1.0}, {"a": 24, "b": 24}, 0.0)
 ARGUMENTS = SimpleNamespace(logging_steps=4)
 
 
-def standing(rated: float, kl: float = 1.0, **skills: float) -> Standing:
-    return replace(START, skills=START.skills | skills, rated=rated, kl=kl)
+def standing(gain: float, kl: float = 1.0, **skills: float) -> Standing:
+    """Each of four answers gains `gain`; NaN: nobody judges."""
+    return replace(START, skills=START.skills | skills, kl=kl, by_answer=() if math.isnan(gain) else (gain,) * 4)
 
 
-def check(step: int, rated: float, *bounds: str) -> Check:
-    return Check(step, standing(rated), bounds)
+def check(step: int, gain: float, *bounds: str) -> Check:
+    return Check(step, standing(gain), bounds)
 
 
 def test_a_bound_breaks_when_a_skill_is_lost_or_the_parent_left_far_behind() -> None:
@@ -42,7 +43,7 @@ def test_a_bound_breaks_when_a_skill_is_lost_or_the_parent_left_far_behind() -> 
     assert broken(standing(0.0, b=0.96), many, SETTINGS) == ("skill:b",)
 
 
-def test_the_best_check_is_within_bounds_and_makes_the_ratings_likeliest() -> None:
+def test_the_best_check_is_within_bounds_and_liked_best() -> None:
     assert best_of([]) is None
     assert best_of([check(1, -0.6, "kl")]) is None
     assert best_of([check(1, -0.6), check(2, -0.5), check(3, -0.4, "kl"), check(4, -0.55)]) == check(2, -0.5)
@@ -53,18 +54,18 @@ def test_the_best_check_is_within_bounds_and_makes_the_ratings_likeliest() -> No
     assert best.step == 2
 
 
-def test_a_check_that_the_ratings_cannot_tell_from_the_likeliest_counts_as_no_worse() -> None:
-    def with_pairs(step: int, *by_pair: float) -> Check:
-        return Check(step, replace(standing(sum(by_pair) / len(by_pair)), by_pair=by_pair), ())
+def test_a_check_that_the_judge_cannot_tell_from_the_best_counts_as_no_worse() -> None:
+    def judged(step: int, *by_answer: float) -> Check:
+        return Check(step, replace(standing(0.0), by_answer=by_answer), ())
 
-    likeliest = with_pairs(1, -0.5, -0.6, -0.4, -0.5)
-    noisy = with_pairs(2, -0.3, -0.9, -0.3, -0.54)  # -0.01 on average, give or take 0.1
-    steady = with_pairs(3, -0.51, -0.61, -0.41, -0.52)  # about as much, on every pair
-    assert best_of([likeliest, noisy]) == noisy
-    assert best_of([likeliest, steady]) == likeliest
-    assert best_of([likeliest, noisy, steady]) == noisy
-    assert is_over([likeliest, steady, steady], 2)
-    assert not is_over([likeliest, noisy, noisy], 2)
+    liked = judged(1, 0.5, 0.4, 0.6, 0.5)
+    noisy = judged(2, 0.7, 0.1, 0.7, 0.46)  # 0.01 less on average, give or take 0.1
+    steady = judged(3, 0.49, 0.39, 0.59, 0.48)  # about as much less, on every answer
+    assert best_of([liked, noisy]) == noisy
+    assert best_of([liked, steady]) == liked
+    assert best_of([liked, noisy, steady]) == noisy
+    assert is_over([liked, steady, steady], 2)
+    assert not is_over([liked, noisy, noisy], 2)
 
 
 def test_it_is_over_after_patience_runs_out() -> None:
@@ -164,8 +165,8 @@ def test_its_figures_are_added_to_the_row_of_its_step(tiny_base: Base, tmp_path:
     row = {"loss": 0.5}
     stopping.on_log(ARGUMENTS, training.state, training.control, row)
     assert row == {
-        "loss": 0.5, "stopping/skill/a": 0.9, "stopping/skill/b": 1.0, "stopping/rated": -0.6, "stopping/kl": 1.0,
-        "stopping/broken": 0.0,
+        "loss": 0.5, "stopping/skill/a": 0.9, "stopping/skill/b": 1.0, "stopping/gain": -0.6, "stopping/win_rate": 0.0,
+        "stopping/kl": 1.0, "stopping/broken": 0.0,
     }  # fmt: skip
     training.run(9)
     later = {"loss": 0.4}

@@ -66,7 +66,7 @@ def test_checks_stand_in_curve_and_events_and_leave_the_training_as_it_was(tiny_
     for name in ("plain", "checked"):
         folder = tmp_path / name
         folder.mkdir()
-        validation = Validation(tiny_base, None, [], pairs[:4], prompts[:2], PPO, settings, 0)
+        validation = Validation(tiny_base, None, [], prompts[:2], PPO, settings, 0)
         stopping = Stopping(validation if name == "checked" else None, settings, folder / "stopping")
         train_policy(
             tiny_base, None, None, None, reward, prompts, PPO, AnchorSettings(), folder, seed=0, stopping=stopping
@@ -74,7 +74,7 @@ def test_checks_stand_in_curve_and_events_and_leave_the_training_as_it_was(tiny_
         lines = [json.loads(line) for line in (folder / "curve.jsonl").read_text("utf-8").splitlines()]
         curves.append([row for row in lines if "ppo/score" in row])
         assert (folder / "curves.png").is_file()
-    names = {"stopping/rated", "stopping/agreed", "stopping/kl", "stopping/broken"}
+    names = {"stopping/kl", "stopping/broken"}
     for plain, checked in zip(*curves, strict=True):
         assert names == {name for name in checked if name.startswith("stopping/")}
         assert checked["ppo/score"] == plain["ppo/score"]

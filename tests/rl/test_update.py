@@ -43,7 +43,7 @@ def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny
     assert (train / "curves.png").is_file()
     assert not (train / "stopping").exists()
     curve = (train / "curve.jsonl").read_text().splitlines()
-    assert sum("stopping/rated" in json.loads(line) for line in curve) == 2
+    assert sum("stopping/kl" in json.loads(line) for line in curve) == 2
     scores = [row for row in map(json.loads, curve) if "ppo/score" in row]
     assert scores
     for row in scores:  # what moved the reward is told apart

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -10,18 +11,14 @@ import torch
 from lm.adapters import Adapter
 from lm.loading import Base
 from lm.suites import Item
+from reward.settings import RewardSettings
 from rl.policy import make_policy, policy_adapter
 from rl.settings import PPOSettings, StoppingSettings
-from rl.validation import Validation, watched
-from store.frozen import Pair
+from rl.validation import Validation, held_out_judge, watched
+from store.frozen import Frozen, Messages, Pair, Split
 
 PPO = PPOSettings(max_tokens=12, prompt_tokens=64, rank=2)
 PROMPTS = [[{"role": "user", "content": f"Where is parcel {i}?"}] for i in range(6)]
-PAIRS = [
-    Pair(prompt, f"On Monday {i}", f"No {i}", outcome, "pair", "ann", f"c{i}", "holdout")
-    for i, prompt in enumerate(PROMPTS)
-    for outcome in (1.0, 0.5)
-]
 ITEMS = [Item("echo", prompt, ["no such answer"], "exact") for prompt in PROMPTS[:3]]
 
 
@@ -34,7 +31,7 @@ def adapter(base: Base, seed: int, size: float) -> Adapter:
 
 
 def validation(base: Base, parent: Adapter | None = None, **options: object) -> Validation:
-    return Validation(base, parent, ITEMS, PAIRS, PROMPTS, PPO, StoppingSettings(answers=4), 0, **options)  # type: ignore[arg-type]
+    return Validation(base, parent, ITEMS, PROMPTS, PPO, StoppingSettings(answers=4), 0, **options)  # type: ignore[arg-type]
 
 
 def test_the_parent_itself_stands_where_it_started(tiny_base: Base) -> None:
@@ -42,50 +39,65 @@ def test_the_parent_itself_stands_where_it_started(tiny_base: Base) -> None:
     checked = validation(tiny_base, parent)
     found = checked.standing(parent)
     assert found.kl == pytest.approx(0.0, abs=1e-5)
-    assert found.rated == pytest.approx(-math.log(2), abs=1e-5) == pytest.approx(checked.start.rated)
     assert found.skills == {"echo": 0.0} == checked.start.skills
     assert found.questions == {"echo": 3}
     assert found == checked.standing(parent)  # the same answers every time
 
 
-def test_ratings_become_likelier_as_the_policy_takes_to_the_better_answers(tiny_base: Base) -> None:
-    policy = make_policy(tiny_base, None, PPO, 0)
-    checked = validation(tiny_base)
-    optimizer = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], lr=1e-2)
-    figures = []
-    for _ in range(3):
-        figures.append(checked.standing(policy_adapter(policy)))
-        for _ in range(4):
-            for place, sign in ((0, -1.0), (1, 1.0)):
-                tokens, start = checked._rated[place]
-                ids = torch.tensor([tokens])
-                logp = policy(input_ids=ids).logits[0, start - 1 : -1].log_softmax(-1)
-                (sign * logp.gather(-1, ids[0, start:, None]).sum()).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    assert figures[0].rated < figures[1].rated < figures[2].rated
-    assert figures[2].agreed > 0.5
-    assert 0 < figures[1].kl < figures[2].kl
+def lengths(asked: Sequence[Messages], answers: Sequence[str]) -> torch.Tensor:
+    """A judge that likes long answers."""
+    return torch.tensor([float(len(answer)) for answer in answers])
 
 
-def test_the_figure_of_held_out_pairs_is_the_likelihood_under_the_implicit_reward(tiny_base: Base) -> None:
-    moved = adapter(tiny_base, 2, 0.1)
-    checked = validation(tiny_base)
-    assert [pair.outcome for pair in checked.pairs] == [1.0] * 6
+def test_each_answer_is_judged_beside_the_parents_to_the_same_prompt(tiny_base: Base) -> None:
+    checked = validation(tiny_base, judge=lengths)
+    still = checked.standing(adapter(tiny_base, 1, 0.0))
+    assert still.by_answer == (0.0,) * 4
+    assert (still.gain, still.win_rate) == (0.0, 0.5)  # all ties
+    moved = adapter(tiny_base, 2, 0.3)
     found = checked.standing(moved)
-    policy, total = make_policy(tiny_base, moved, PPO, 0), 0.0
-    for pair in checked.pairs:
-        margins = []
-        for text in (pair.first, pair.second):
-            tokens, start = checked._completed(pair.messages, text)
-            ids = torch.tensor([tokens])
-            with torch.no_grad(), policy.disable_adapter():
-                before = policy(input_ids=ids).logits[0, start - 1 : -1].log_softmax(-1)
-            with torch.no_grad():
-                after = policy(input_ids=ids).logits[0, start - 1 : -1].log_softmax(-1)
-            margins.append(float((after - before).gather(-1, ids[0, start:, None]).sum()))
-        total += -math.log1p(math.exp(-0.2 * (margins[0] - margins[1])))
-    assert found.rated == pytest.approx(total / 6, abs=1e-4)
+    texts = {}
+    for name, installed in (("parent", None), ("moved", moved)):
+        checked._engine.install(name, installed)
+        texts[name] = [text for text, _ in checked._sampled(name)]
+    margins = [len(after) - len(before) for after, before in zip(texts["moved"], texts["parent"], strict=True)]
+    assert any(margins)
+    assert found.by_answer == tuple(map(float, margins))
+    assert found.gain == sum(margins) / 4
+    assert found.win_rate == sum((margin > 0) + 0.5 * (margin == 0) for margin in margins) / 4
+    assert found.kl > 0
+
+
+def test_the_held_out_judge_learns_from_the_held_out_ratings_that_are_lent_and_no_others(tiny_base: Base) -> None:
+    def pairs(better: str, worse: str, split: Split, first: int) -> list[Pair]:
+        return [
+            Pair(
+                [{"role": "user", "content": f"Question {n}?"}],
+                f"{better} {n}",
+                f"{worse} {n}",
+                1.0,
+                "pair",
+                "ann",
+                f"c{n}",
+                split,
+            )
+            for n in range(first, first + 24)
+        ]
+
+    kind, curt = "Thank you, it arrives on Monday.", "No."
+    frozen = Frozen(
+        "0" * 64,
+        pairs(curt, kind, "train", 0) + pairs(kind, curt, "holdout", 24) + pairs(curt, kind, "holdout", 48),
+        [],
+        [],
+    )
+    lent = {f"Question {n}?" for n in range(24, 48)}
+    judge = held_out_judge(tiny_base, frozen, lent, RewardSettings(heads=2, context=96), least=20)
+    assert judge is not None
+    asked = [[{"role": "user", "content": f"Question {n}?"}] for n in (100, 101)] * 2
+    rewards = judge(asked, [f"{kind} 100", f"{kind} 101", f"{curt} 100", f"{curt} 101"])
+    assert (rewards[:2] > rewards[2:]).all()
+    assert held_out_judge(tiny_base, frozen, lent, RewardSettings(), least=25) is None
 
 
 def test_checks_leave_the_random_numbers_of_training_alone(tiny_base: Base) -> None:
@@ -97,19 +109,11 @@ def test_checks_leave_the_random_numbers_of_training_alone(tiny_base: Base) -> N
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_win_rate_is_told_where_somebody_judges(tiny_base: Base) -> None:
-    moved = adapter(tiny_base, 4, 0.3)
-    found = validation(tiny_base, judge=lambda asked, said: torch.ones(len(said))).standing(moved)
-    assert found.win_rate == 0.5  # all ties
-    assert found.figures()["stopping/win_rate"] == 0.5
-    assert "stopping/win_rate" not in validation(tiny_base).standing(moved).figures()
-
-
 def test_nothing_to_check_is_not_a_number(tiny_base: Base) -> None:
-    empty = Validation(tiny_base, None, [], [], [], PPO, StoppingSettings(), 0)
+    empty = Validation(tiny_base, None, [], [], PPO, StoppingSettings(), 0)
     found = empty.standing(adapter(tiny_base, 5, 0.1))
     assert found.skills == found.questions == found.figures() == {}
-    assert all(math.isnan(figure) for figure in (found.rated, found.agreed, found.kl, found.win_rate))
+    assert all(math.isnan(figure) for figure in (found.gain, found.kl, found.win_rate))
 
 
 def test_conversations_fall_to_one_side_for_ever_and_the_gate_is_left_some() -> None:
