@@ -95,7 +95,7 @@ def held_out_judge(
         settings: of the update's own reward model.
         least: ratings below which nobody judges.
     """
-    rows = {
+    rows: dict[str, Any] = {
         kind: [replace(row, split="train") for row in each if row.split == "holdout" and opening(row.messages) in lent]
         for kind, each in frozen.by_kind().items()
         if kind != "prompts"
