@@ -208,7 +208,7 @@ def test_the_gate_asks_what_no_check_of_the_training_has_asked(
 
         monkeypatch.setattr(module, name, note)
 
-    noted(rl.workspace, "Validation", 4)
+    noted(rl.workspace, "Validation", 3)
     noted(rl.update, "compare", 4)
     run_update(store, tiny_base, knobs)
     assert asked["Validation"]
