@@ -16,7 +16,7 @@ from lm.loading import Base, load_base
 from rl.arguments import prompt_stream, trainer_arguments
 from rl.policy import make_policy
 from rl.ppo import PPOTrainer
-from rl.rollout import EngineRollouts
+from rl.rollout import make_rollouts
 from rl.settings import PPOSettings
 from rl.token_scores import TokenScores
 
@@ -42,7 +42,6 @@ def settings(task: Task) -> PPOSettings:
         prompt_tokens=task.longest_prompt,
         rank=task.rank,
         alpha=task.alpha,
-        logp_tolerance=0.1,
     )
     return replace(plain, rollouts=task.variant.get("rollouts", "engine"))
 
@@ -80,7 +79,7 @@ def trainer(task: Task, meter: Meter, base: Base, folder: Path) -> PPOTrainer:
         arguments=arguments,
         prompts=prompt_stream([[{"role": "user", "content": text}] for text in task.prompts], knobs, task.seed),
         reward=pay,
-        rollout=EngineRollouts(base, knobs, task.seed) if knobs.rollouts == "engine" else None,
+        rollout=make_rollouts(base, knobs, task.seed, None, folder),
     )
     if separate:
         made.critic.trunk = AutoModel.from_pretrained(task.model, dtype="float32").to(base.device)

@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from lm.adapters import Adapter
+from lm.attention import attend_shortly
 from lm.loading import Base
 from lm.twin import twin
 from rl.settings import PPOSettings
@@ -37,7 +38,9 @@ def make_policy(base: Base, parent: Adapter | None, settings: PPOSettings, seed:
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = cast(PeftModel, get_peft_model(twin(base.model), config))
+        own = twin(base.model)
+        attend_shortly(own)
+        model = cast(PeftModel, get_peft_model(own, config))
     if parent:
         put_adapter(model, parent)
     return model

@@ -103,7 +103,10 @@ class PPOTrainer(GRPOTrainer):
         self.settings = settings
         self.controller = AdaptiveKL(settings.kl, settings.kl_target, settings.kl_horizon)
         self.scale = RewardScale()
-        self._scorer = TokenScorer(base.base_model, model.critic)
+        vocabulary = base.get_output_embeddings().weight.shape[0]
+        self._scorer = TokenScorer(
+            base.base_model, model.critic, vocabulary, settings.temperature, entropy_moves=bool(settings.entropy)
+        )
         self._rollout: Rollout | None = None
         self._rollouts = 0
         self._stopped = False
@@ -152,7 +155,7 @@ class PPOTrainer(GRPOTrainer):
         logps: list[Tensor] = [torch.empty(0)] * len(sequences)
         values = list(logps)
         # Without gradients a pass takes a fraction of the memory, so that more rows go at once.
-        size = 4 * self.args.per_device_train_batch_size
+        size = 2 * self.args.per_device_train_batch_size
         for batch in batches(sequences, self._tokenizer.pad_token_id, size, self.accelerator.device):
             scores = self._score(self.model, batch)
             for place, *figures in zip(batch.rows, *scores.by_row(batch), strict=True):

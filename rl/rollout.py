@@ -26,6 +26,7 @@ from problems import Problem
 from rl.policy import policy_adapter
 from rl.settings import PPOSettings
 
+SLOTS = 64  # answers that the engine writes at the same time, at most
 POLICY = "policy"  # the engine's and the server's name of the adapter in training
 
 RolloutFunction = Callable[[list[Any], Any], dict[str, Any]]
@@ -100,14 +101,25 @@ class EngineRollouts:
 
     def __init__(self, base: Base, settings: PPOSettings, seed: int) -> None:
         self.base, self.settings, self.seed = base, settings, seed
-        context = min(base.context, settings.prompt_tokens + settings.max_tokens)
-        self.engine = Engine(base, EngineSettings(slots=min(settings.episodes, 64), context=context))
+        self.engine: Engine | None = None
+
+    def _room_for(self, longest: int) -> Engine:
+        """An engine whose slots hold a prompt of `longest` tokens and an answer: no more memory than the prompts need.
+
+        Nothing is kept of what was read before, since the policy is another one at each rollout.
+        """
+        context = min(self.base.context, longest + self.settings.max_tokens)
+        if self.engine is None or self.engine.context < context:
+            slots = min(self.settings.episodes, SLOTS)
+            self.engine = Engine(self.base, EngineSettings(slots=slots, context=context, prefix_cache=0))
+        return self.engine
 
     def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """prompt_ids, completion_ids and logprobs (at the rollout's temperature), one list an answer."""
-        self.engine.install(POLICY, policy_adapter(trainer.accelerator.unwrap_model(trainer.model)))
         prompt_ids = fitted(self.base, self.settings, prompts)
-        done = self.engine.generate(prompt_ids, samplings(self.settings, self.seed, len(prompts), trainer), POLICY)
+        engine = self._room_for(max(map(len, prompt_ids)))
+        engine.install(POLICY, policy_adapter(trainer.accelerator.unwrap_model(trainer.model)))
+        done = engine.generate(prompt_ids, samplings(self.settings, self.seed, len(prompts), trainer), POLICY)
         return {
             "prompt_ids": prompt_ids,
             "completion_ids": [completion.token_ids for completion in done],

@@ -38,7 +38,7 @@ class PPOSettings:
     rank: int = 16  # of the policy's LoRA
     alpha: float = 32.0  # of the policy's LoRA, scaled by alpha / rank
     rollouts: Literal["engine", "transformers", "vllm"] = "engine"  # who answers the prompts
-    logp_tolerance: float = 0.02  # mean difference allowed between engine and trainer log-probabilities
+    logp_tolerance: float = 0.05  # mean difference allowed between engine and trainer log-probabilities
     save_every: int = 5  # rollouts between checkpoints
 
 

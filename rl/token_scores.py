@@ -1,8 +1,9 @@
 """What PPO reads off one forward pass: log-probability, entropy and value of every token of the completions.
 
 A forward hook on the backbone hands on the hidden states that predict a completion's token and no other: prompts and
-padding never meet the output head, and no tensor of the whole vocabulary is kept (TRL's fused head works in tiles and
-computes them again in the backward pass).
+padding never meet the output head. Logits of few tokens over a small vocabulary are made whole, by the model's own
+head. No larger tensor of the vocabulary is kept: TRL's fused head works in tiles, and computes them again in the
+backward pass.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lm.likelihood import Batch
 from rl.critic import Critic
+
+WHOLE = 2**22  # numbers of logits, tokens times vocabulary, up to which they are made whole
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class TokenScores:
     """Of the completions' tokens of a batch, row after row; each [N], float32."""
 
     logps: Tensor  # log softmax(logits / temperature) of the token
-    entropies: Tensor  # of the distribution that the token was drawn from, nats
+    entropies: Tensor  # of the distribution that the token was drawn from, nats; none without gradients: [0]
     values: Tensor  # of the state before the token
 
     def by_row(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
@@ -39,10 +43,16 @@ class TokenScorer:
     Args:
         backbone: module whose output has `last_hidden_state`, inside of the models that are scored.
         critic: the head.
+        vocabulary: size of the models' output.
+        temperature: that the answers were drawn at; the fused head has it too.
+        entropy_moves: whether gradients flow through entropies.
     """
 
-    def __init__(self, backbone: nn.Module, critic: Critic) -> None:
-        self.critic = critic
+    def __init__(
+        self, backbone: nn.Module, critic: Critic, vocabulary: int, temperature: float, entropy_moves: bool = False
+    ) -> None:
+        self.critic, self.vocabulary, self.temperature = critic, vocabulary, temperature
+        self.entropy_moves = entropy_moves
         self._scored: Tensor | None = None  # of the pass that is under way
         self._values: Tensor | None = None
         backbone.register_forward_hook(self._read)
@@ -59,10 +69,28 @@ class TokenScorer:
         """Scores of the completions in `batch`. Padding is on the right, where causal attention never looks."""
         self._scored = batch.scored
         try:
-            labels = batch.ids[:, 1:][batch.scored][None]
-            output = model(input_ids=batch.ids, attention_mask=batch.reads, shift_labels=labels, fused_lm_head=True)
+            tokens = batch.ids[:, 1:][batch.scored]
+            if len(tokens) * self.vocabulary <= WHOLE:
+                logits = model(input_ids=batch.ids, attention_mask=batch.reads, use_cache=False).logits[0]
+                logps, entropies = self._of_logits(logits, tokens)
+            else:
+                output = model(
+                    input_ids=batch.ids, attention_mask=batch.reads, shift_labels=tokens[None], fused_lm_head=True
+                )
+                logps, entropies = output.log_probs[0], output.entropy[0]
         finally:
             self._scored = None
         values, self._values = self._values, None
         assert values is not None, "the backbone was not run"
-        return TokenScores(output.log_probs[0], output.entropy[0], values)
+        return TokenScores(logps, entropies, values)
+
+    def _of_logits(self, logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies [N] from logits [N, vocabulary] and tokens [N]."""
+        with torch.autocast(logits.device.type, enabled=False):
+            scores = logits.float() / self.temperature
+            total = scores.logsumexp(-1)
+            logps = scores.gather(-1, tokens[:, None]).squeeze(-1) - total
+            if not torch.is_grad_enabled():
+                return logps, logps.new_empty(0)
+            with torch.set_grad_enabled(self.entropy_moves):
+                return logps, total - ((scores - total[:, None]).exp() * scores).sum(-1)

@@ -17,7 +17,7 @@ import torch
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
-from lm.loading import Base
+from lm.loading import Base, load_base
 from problems import Problem
 from rl.arguments import prompt_stream, trainer_arguments
 from rl.checkpoints import last_checkpoint
@@ -57,7 +57,7 @@ def trainer(
         model=make_policy(base, None, settings, seed=0),
         tokenizer=base.tokenizer,
         settings=settings,
-        arguments=trainer_arguments(settings, folder, seed=0, cpu=True),
+        arguments=trainer_arguments(settings, folder, seed=0, cpu=True, bf16=base.model.dtype == torch.bfloat16),
         prompts=prompt_stream(PROMPTS, settings, seed=0),
         reward=vowels,
         rollout=make_rollouts(base, settings, 0, None, folder),
@@ -137,6 +137,19 @@ def test_cut_while_it_saves_the_checkpoint_before_is_still_there(
     again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
     assert again.state.global_step == 16
     assert [each.name for each in tmp_path.glob("checkpoint-*")] == ["checkpoint-16"]
+
+
+def test_a_base_in_bfloat16_is_trained_through_an_adapter_in_float32(tiny_folder: Path, tmp_path: Path) -> None:
+    base = load_base(str(tiny_folder), "cpu", "bfloat16")
+    settings = replace(SETTINGS, updates=2, value_warmup=0)
+    ppo = trainer(base, tmp_path, settings)
+    before = policy_adapter(ppo.model)
+    ppo.train()
+    after = policy_adapter(ppo.model)
+    assert {part.dtype for pair in after.weights.values() for part in pair} == {torch.float32}
+    assert any(not torch.equal(b, before.weights[name][1]) for name, (_, b) in after.weights.items())
+    assert {parameter.dtype for parameter in ppo.critic.parameters()} == {torch.float32}
+    assert 0 < max(curve(ppo, "ppo/logp_difference")) < settings.logp_tolerance
 
 
 def test_settings_that_cannot_be_batched_are_refused(tmp_path: Path) -> None:

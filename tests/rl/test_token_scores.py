@@ -6,6 +6,7 @@ import pytest
 import torch
 from trl.trainer.utils import add_fused_lm_head
 
+import rl.token_scores
 from lm.likelihood import Completed, batch_of
 from lm.loading import Base
 from lm.twin import twin
@@ -14,6 +15,7 @@ from rl.token_scores import TokenScorer
 
 ROWS: list[Completed] = [([7, 9, 11, 5, 6, 8], 2), ([20, 21, 22, 1], 3), ([30, 31, 32, 33, 34, 35, 36, 37], 1)]
 TEMPERATURE = 0.7
+VOCABULARY = 320
 
 
 @pytest.fixture
@@ -23,10 +25,14 @@ def critic(tiny_base: Base) -> Critic:
     return critic
 
 
-def test_scores_are_those_of_the_plain_model(tiny_base: Base, critic: Critic) -> None:
+@pytest.mark.parametrize("whole", [2**22, 0])
+def test_scores_are_those_of_the_plain_model(
+    tiny_base: Base, critic: Critic, monkeypatch: pytest.MonkeyPatch, whole: int
+) -> None:
+    monkeypatch.setattr(rl.token_scores, "WHOLE", whole)
     model = twin(tiny_base.model)
     add_fused_lm_head(model, temperature=TEMPERATURE, outputs=("log_probs", "entropy"))
-    scorer = TokenScorer(model.base_model, critic)
+    scorer = TokenScorer(model.base_model, critic, VOCABULARY, TEMPERATURE)
     batch = batch_of(ROWS, [2, 0, 1], tiny_base.tokenizer.pad_token_id, torch.device("cpu"))
     scores = scorer(model, batch)
     logps, values, entropies = [], [], []
@@ -43,23 +49,32 @@ def test_scores_are_those_of_the_plain_model(tiny_base: Base, critic: Critic) ->
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_the_value_loss_reaches_the_critic_and_not_the_trunk(tiny_base: Base, critic: Critic) -> None:
+@pytest.mark.parametrize("whole", [2**22, 0])
+def test_gradients_are_those_of_the_plain_model_and_values_move_the_critic_alone(
+    tiny_base: Base, critic: Critic, monkeypatch: pytest.MonkeyPatch, whole: int
+) -> None:
+    monkeypatch.setattr(rl.token_scores, "WHOLE", whole)
     model = twin(tiny_base.model)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
-    scorer = TokenScorer(model.base_model, critic)
+    scorer = TokenScorer(model.base_model, critic, VOCABULARY, 1.0, entropy_moves=True)
     batch = batch_of(ROWS, [0, 1, 2], tiny_base.tokenizer.pad_token_id, torch.device("cpu"))
     parameter = next(model.parameters()).requires_grad_()
     try:
         scores = scorer(model, batch)
         assert torch.autograd.grad(scores.values.sum(), parameter, retain_graph=True, allow_unused=True) == (None,)
-        (gradient,) = torch.autograd.grad(scores.logps.sum(), parameter)
-        assert gradient.any()
+        (gradient,) = torch.autograd.grad(scores.logps.sum() - 0.5 * scores.entropies.sum(), parameter)
+        expected = torch.zeros_like(parameter)
+        for tokens, start in ROWS:
+            logp = tiny_base.model(torch.tensor([tokens]), use_cache=False).logits[0, start - 1 : -1].log_softmax(-1)
+            told = logp[torch.arange(len(logp)), torch.tensor(tokens[start:])].sum()
+            expected += torch.autograd.grad(told + 0.5 * (logp.exp() * logp).sum(), parameter)[0]
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
     finally:
         parameter.requires_grad_(False)
 
 
 def test_other_passes_of_the_model_are_left_alone(tiny_base: Base, critic: Critic) -> None:
     model = twin(tiny_base.model)
-    TokenScorer(model.base_model, critic)
+    TokenScorer(model.base_model, critic, VOCABULARY, 1.0)
     ids = torch.tensor([[3, 4, 5]])
     torch.testing.assert_close(model(ids).logits, tiny_base.model(ids).logits)
