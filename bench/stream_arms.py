@@ -111,7 +111,8 @@ ARMS = {
     "product": Arm("our anchor on the product BA", DECADES, anchor=1.0, space="product"),
     "replay": Arm("exact KL on replayed old prompts", DECADES, replay=0.1),
     "interpolation": Arm("a share of the way from the version before", (0.2, 0.4, 0.6, 0.8, 1.0), share=True),
-    "combined": Arm("our anchor and replay", DECADES, anchor=0.1, replay=0.1),
+    # Each at the strength that was best alone on the seed of the sweep.
+    "combined": Arm("our anchor and replay", DECADES, anchor=10.0, replay=0.1),
     "joint": Arm("all tasks at once, the total budget", (1.0,), mixed=True),
 }
 
