@@ -47,7 +47,14 @@ from lm.prompts import encode_chat
 THEIRS = ("trl==1.12.0", "transformers==5.23.0", "peft==0.21.2", "accelerate==1.15.0")
 PROMPTS = 256
 # Threads that wait awake would count as processor time, and beside other programs take it from those that work.
-ALIKE = {"OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+# As `ratchet` sets them (ratchet.py), for both.
+ALIKE = {
+    "OMP_WAIT_POLICY": "passive",
+    "GOMP_SPINCOUNT": "10000",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+}
 HOURS = 3600  # after so many seconds a run hangs
 
 
@@ -66,7 +73,7 @@ def run(side: Side, task: Task) -> dict[str, Any]:
         file = Path(folder) / "task.json"
         task.write(file)
         path = str(ROOT) if side.name == "ours" else ""
-        settings = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"} | ALIKE
+        settings = os.environ | ALIKE
         settings |= {"PYTHONPATH": path, "OMP_NUM_THREADS": str(task.threads)}
         command = [side.python, str(ROOT / "bench" / side.script), str(file)]
         done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=HOURS)

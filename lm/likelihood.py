@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,17 +24,21 @@ class Batch:
     scored: Tensor
 
 
-def batches(sequences: Sequence[Completed], pad_id: int, size: int, device: torch.device) -> Iterator[Batch]:
-    """Sequences in batches of similar length, the shortest first."""
+def batches(
+    sequences: Sequence[Completed], pad_id: int, size: int, device: torch.device, multiple: int = 1
+) -> Iterator[Batch]:
+    """Sequences in batches of similar length, the shortest first; `multiple` as in `batch_of`."""
     ordered = sorted(range(len(sequences)), key=lambda place: len(sequences[place][0]))
     for begin in range(0, len(ordered), size):
-        yield batch_of(sequences, ordered[begin : begin + size], pad_id, device)
+        yield batch_of(sequences, ordered[begin : begin + size], pad_id, device, multiple)
 
 
-def batch_of(sequences: Sequence[Completed], places: list[int], pad_id: int, device: torch.device) -> Batch:
-    """The sequences at `places`, in that order, padded to the longest of them."""
+def batch_of(
+    sequences: Sequence[Completed], places: list[int], pad_id: int, device: torch.device, multiple: int = 1
+) -> Batch:
+    """The sequences at `places`, in that order, padded to the longest of them and on to a multiple of `multiple`."""
     rows = [sequences[place] for place in places]
-    longest = max(len(tokens) for tokens, _ in rows)
+    longest = math.ceil(max(len(tokens) for tokens, _ in rows) / multiple) * multiple
     ids = torch.full((len(rows), longest), pad_id)
     reads = torch.zeros_like(ids)
     scored = torch.zeros(ids.shape, dtype=torch.bool)

@@ -26,7 +26,7 @@ from problems import Problem
 from rl.policy import policy_adapter
 from rl.settings import PPOSettings
 
-SLOTS = 64  # answers that the engine writes at the same time, at most
+SLOTS = 32  # answers that the engine writes at the same time, at most
 POLICY = "policy"  # the engine's and the server's name of the adapter in training
 
 RolloutFunction = Callable[[list[Any], Any], dict[str, Any]]
