@@ -124,7 +124,7 @@ def test_parameters_spread_over_processes_are_refused(policy: PeftModel) -> None
     parameter.ds_id = 3
     anchor = ones(policy)
     with pytest.raises(Problem, match="ZeRO-3 spreads"):
-        step(Hold(anchor, None, AnchorSettings(), 1e-3, 0, seed=0), policy)
+        step(Hold(anchor, None, AnchorSettings(strength=1.0), 1e-3, 0, seed=0), policy)
     step(Hold(anchor, None, AnchorSettings(strength=0.0), 1e-3, 0, seed=0), policy)
 
 
