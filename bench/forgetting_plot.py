@@ -39,7 +39,7 @@ def plot(found: Mapping[str, Any], file: Path) -> None:
     plane.legend(frameon=False, fontsize=8)
     bars.set_yticks(range(len(done)), [name for name, _ in done])
     bars.invert_yaxis()
-    bars.set(xlabel="share of answers as wanted, all four tasks", title="Average accuracy in the end (ticks: seeds)")
+    bars.set(xlabel="share of answers as wanted, all four tasks", title="Average accuracy (ticks: seeds)")
     for axis in (plane, bars):
         axis.spines[["top", "right"]].set_visible(False)
     file.parent.mkdir(parents=True, exist_ok=True)
