@@ -9,7 +9,7 @@ of the adapter as it was at the start.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from lm.prompts import Message
 from problems import Problem
 from rl.arguments import prompt_stream
 from rl.checkpoints import MarkComplete
+from rl.ppo import RewardFunction
 from rl.preference_data import (
     check_evidence,
     correction_rows,
@@ -50,8 +51,6 @@ from rl.preference_data import (
 from rl.rollout import RolloutFunction, Server, make_rollouts
 from rl.settings import AlgorithmSettings, PPOSettings
 from store.frozen import Frozen
-
-RewardFunction = Callable[..., list[float]]
 
 
 def online_trainer(

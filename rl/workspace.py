@@ -6,6 +6,7 @@ It knows no store, so that the processes of a training, which `rl.launch` starts
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -154,9 +155,9 @@ class Workspace:
         return sides
 
     def _validation(self) -> Validation | None:
-        """What the training is checked by; None where the settings want no checks."""
+        """What the training is checked by; None where no checks are wanted, and on all processes but the first."""
         settings = self.knobs.stopping
-        if not settings.every:
+        if not settings.every or os.environ.get("RANK", "0") != "0":
             return None
         prompts, _ = self.held_out()
         lent = {opening(prompt) for prompt in prompts}
