@@ -34,7 +34,7 @@ from trl import (
 from lm.loading import Base
 from lm.prompts import Message
 from problems import Problem
-from rl.arguments import prompt_stream
+from rl.arguments import prompt_stream, rollout_options, training_options
 from rl.checkpoints import MarkComplete
 from rl.ppo import RewardFunction
 from rl.preference_data import (
@@ -90,24 +90,8 @@ def online_trainer(
             hint="Make episodes a multiple of minibatch and group, minibatch one of the processes, group two or more.",
             status=2,
         )
-    minibatches = ppo.episodes // ppo.minibatch
-    a_rollout = minibatches * ppo.epochs
-    options: dict[str, Any] = _shared(folder, seed, base, steps=ppo.updates * a_rollout) | {
-        "learning_rate": ppo.learning_rate,
-        "max_grad_norm": ppo.max_grad_norm,
-        "per_device_train_batch_size": ppo.minibatch // processes,
-        "steps_per_generation": minibatches,
-        "num_iterations": ppo.epochs,
-        "num_generations": settings.group,
-        "max_completion_length": ppo.max_tokens,
-        "temperature": ppo.temperature,
-        "epsilon": ppo.clip,
-        "beta": settings.kl,
-        "shuffle_dataset": False,
-        "remove_unused_columns": False,
-        "save_steps": ppo.save_every * a_rollout,
-        "logging_steps": a_rollout,
-    }
+    options = _options(folder, seed, base) | rollout_options(ppo, processes)
+    options |= {"num_generations": settings.group, "epsilon": ppo.clip, "beta": settings.kl}
     common: dict[str, Any] = {
         "model": model,
         "reward_funcs": _ending(reward, base.eos_ids, ppo.missing_eos),
@@ -165,7 +149,8 @@ def offline_trainer(
         rows = correction_rows(base, corrections(frozen), ppo, longest)
     stream = training_stream(rows, settings, seed)
     steps = len(stream) // settings.batch
-    options: dict[str, Any] = _shared(folder, seed, base, steps) | {
+    options = _options(folder, seed, base) | {
+        "max_steps": steps,
         "learning_rate": offline_rate(algorithm, settings),
         "max_grad_norm": ppo.max_grad_norm,
         "per_device_train_batch_size": settings.batch // processes,
@@ -212,24 +197,10 @@ def _ending(reward: RewardFunction, ends: frozenset[int], missing: float) -> Rew
     return paid
 
 
-def _shared(folder: Path, seed: int, base: Base, steps: int) -> dict[str, Any]:
-    """What all of TRL's configurations are given alike."""
-    on_cpu = base.device.type == "cpu"
-    return {
-        "output_dir": str(folder),
-        "seed": seed,
-        "use_cpu": on_cpu,
-        "bf16": base.model.dtype == torch.bfloat16,  # the adapter stays in float32
-        "lr_scheduler_type": "constant",
-        "weight_decay": 0.0,
-        "gradient_accumulation_steps": 1,
-        "max_steps": steps,
-        "activation_checkpointing": False,
-        "save_strategy": "steps",
-        "report_to": "tensorboard",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": not on_cpu,
-    }
+def _options(folder: Path, seed: int, base: Base) -> dict[str, Any]:
+    """`training_options` for this base: one in bfloat16 is computed with in it, while the adapter stays in float32."""
+    on_cpu, bf16 = base.device.type == "cpu", base.model.dtype == torch.bfloat16
+    return training_options(folder, seed=seed, cpu=on_cpu, bf16=bf16)
 
 
 class RolloutRLOO(RLOOTrainer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -37,44 +38,59 @@ def trainer_arguments(
             hint="Make it a multiple of the number of processes.",
             status=2,
         )
-    minibatches = settings.episodes // settings.minibatch
-    if minibatches * settings.epochs < 2:
+    if settings.episodes // settings.minibatch * settings.epochs < 2:
         raise Problem(
             "PPO needs two optimizer steps a rollout or more.",
             hint="Raise ppo.epochs or lower ppo.minibatch.",
             status=2,
         )
+    options = training_options(folder, seed=seed, cpu=cpu, bf16=bf16) | rollout_options(settings, processes)
     return GRPOConfig(
-        output_dir=str(folder),
-        seed=seed,
-        use_cpu=cpu,
-        bf16=bf16,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="constant",
-        weight_decay=0.0,
-        max_grad_norm=settings.max_grad_norm,
-        per_device_train_batch_size=settings.minibatch // processes,
-        gradient_accumulation_steps=1,
-        steps_per_generation=minibatches,
-        num_iterations=settings.epochs,
+        **options,
         num_generations=2,
-        max_steps=settings.updates * minibatches * settings.epochs,
-        max_completion_length=settings.max_tokens,
-        temperature=settings.temperature,
         beta=1.0,  # only says that a reference is kept; the KL's strength is the controller's
         scale_rewards="none",
-        activation_checkpointing=False,
-        shuffle_dataset=False,
-        remove_unused_columns=False,
-        save_strategy="steps",
-        save_steps=settings.save_every * minibatches * settings.epochs,
-        logging_steps=minibatches * settings.epochs,
-        report_to="tensorboard",
-        disable_tqdm=True,
-        dataloader_pin_memory=not cpu,
         # The values leave the model by a hook: DDP, looking at outputs alone, would take the critic for unused.
         ddp_find_unused_parameters=False,
     )
+
+
+def training_options(folder: Path, *, seed: int, cpu: bool, bf16: bool) -> dict[str, Any]:
+    """What the configurations of all of TRL's trainers are given alike."""
+    return {
+        "output_dir": str(folder),
+        "seed": seed,
+        "use_cpu": cpu,
+        "bf16": bf16,
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.0,
+        "gradient_accumulation_steps": 1,
+        "activation_checkpointing": False,
+        "save_strategy": "steps",
+        "report_to": "tensorboard",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": not cpu,
+    }
+
+
+def rollout_options(settings: PPOSettings, processes: int) -> dict[str, Any]:
+    """What the configurations of PPO, GRPO and RLOO are given alike: rollouts, and the steps on each."""
+    minibatches = settings.episodes // settings.minibatch
+    steps = minibatches * settings.epochs
+    return {
+        "learning_rate": settings.learning_rate,
+        "max_grad_norm": settings.max_grad_norm,
+        "per_device_train_batch_size": settings.minibatch // processes,
+        "steps_per_generation": minibatches,
+        "num_iterations": settings.epochs,
+        "max_steps": settings.updates * steps,
+        "max_completion_length": settings.max_tokens,
+        "temperature": settings.temperature,
+        "shuffle_dataset": False,
+        "remove_unused_columns": False,
+        "save_steps": settings.save_every * steps,
+        "logging_steps": steps,
+    }
 
 
 def prompt_stream(prompts: Sequence[Sequence[dict[str, str]]], settings: PPOSettings, seed: int) -> Dataset:
