@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from peft import PeftModel
 
 from lm.likelihood import Completed
-from lm.loading import Base
+from lm.loading import Base, load_base
 from problems import Problem
 from rl import replay as module
 from rl.anchor import adapter_parameters
@@ -86,6 +87,24 @@ def test_parents_distribution_costs_nothing_at_the_parent(policy: PeftModel) -> 
     kl, gradients = ParentKL(policy, Replay(ANSWERS, here(policy)), 0, 4).gradient([2, 0])
     assert abs(kl.item()) < 1e-5
     assert all(gradient.abs().max() < 1e-5 for gradient in gradients.values())
+
+
+def test_on_a_base_in_bfloat16_it_is_what_the_same_weights_say_in_float32(tiny_folder: Path) -> None:
+    measured = {}
+    for dtype in ("bfloat16", "float32"):
+        base = load_base(str(tiny_folder), "cpu", "bfloat16")  # both rounded alike
+        policy = make_policy(replace(base, model=base.model.to(getattr(torch, dtype))), None, PPOSettings(rank=3), 0)
+        assert {p.dtype for p in adapter_parameters(policy).values()} == {torch.float32}
+        move(policy, seed=1)
+        replayed = ParentKL(policy, Replay(ANSWERS, here(policy)), 0, 4)
+        assert replayed.gradient([0, 1, 2])[0].abs() < 1e-3  # at the parent itself
+        move(policy, seed=2)
+        kl, gradients = replayed.gradient([0, 1, 2])
+        assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
+        measured[dtype] = kl.item(), torch.cat([gradients[name].flatten() for name in sorted(gradients)])
+    (narrow, rounded), (wide, exact) = measured["bfloat16"], measured["float32"]
+    assert narrow == pytest.approx(wide, rel=0.05)
+    assert torch.linalg.norm(rounded - exact) < 0.05 * torch.linalg.norm(exact)
 
 
 def test_saved_and_loaded_it_is_the_same(policy: PeftModel, tmp_path: Path) -> None:
