@@ -1,7 +1,7 @@
 """The whole loop, measured: people with a hidden preference chat and rate, an update runs, the hidden preference judges
 it.
 
-    python bench/loop.py [--persona terse --persona courteous] [--ratings 300] [--folder FOLDER]
+    python bench/loop.py [--persona terse --persona courteous] [--ratings 300] [--seed 0] [--folder FOLDER]
 
 For each persona, in a home of its own: `ratchet serve`, `ratchet simulate --ratings`, `ratchet update`, a look whether
 the running server took the new version up by itself, `ratchet simulate --judge` on held-out prompts, and `ratchet
@@ -70,11 +70,11 @@ def server(home: Path) -> Iterator[str]:
         process.wait(timeout=30)
 
 
-def measure(persona: str, ratings: int, items: int, prompts: int, home: Path) -> dict[str, Any]:
+def measure(persona: str, ratings: int, seed: int, items: int, prompts: int, home: Path) -> dict[str, Any]:
     """One persona's loop."""
     with server(home) as url:
         _, simulated, rating_seconds = ratchet(
-            home, "simulate", "--persona", persona, "--ratings", ratings, "--url", url
+            home, "simulate", "--persona", persona, "--ratings", ratings, "--seed", seed, "--url", url
         )
         status, update, update_seconds = ratchet(home, "update")
         swap = time.monotonic()
@@ -89,6 +89,7 @@ def measure(persona: str, ratings: int, items: int, prompts: int, home: Path) ->
     )
     return {
         "persona": persona,
+        "seed": seed,
         "simulated": simulated,
         "rating_seconds": rating_seconds,
         "exit_status": status,
@@ -137,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--persona", action="append", help="may be given several times [terse and courteous]")
     parser.add_argument("--ratings", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0, help="of what people ask, and of their ratings")
     parser.add_argument("--items", type=int, default=500, help="questions a skill")
     parser.add_argument("--prompts", type=int, default=200, help="held-out prompts of the judge")
     parser.add_argument("--folder", type=Path, help="where the homes are kept [a temporary folder]")
@@ -145,7 +147,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (chosen.folder or Path(temporary)).resolve()
         personas = chosen.persona or ["terse", "courteous"]
-        rows = [measure(name, chosen.ratings, chosen.items, chosen.prompts, folder / name) for name in personas]
+        sizes = (chosen.ratings, chosen.seed, chosen.items, chosen.prompts)
+        rows = [measure(name, *sizes, folder / name) for name in personas]
     machine = {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
     versions = {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
     RESULT.parent.mkdir(parents=True, exist_ok=True)

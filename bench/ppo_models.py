@@ -31,6 +31,11 @@ SHAPES: dict[str, dict[str, Any]] = {
         "model_type": "llama", "vocab_size": 4096, "hidden_size": 256, "intermediate_size": 688,
         "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 4, "tie_word_embeddings": False,
     },
+    # 91M parameters, wide and deep as GPT-2 small
+    "90m": {
+        "model_type": "llama", "vocab_size": 4096, "hidden_size": 768, "intermediate_size": 2048,
+        "num_hidden_layers": 12, "num_attention_heads": 12, "num_key_value_heads": 12, "tie_word_embeddings": False,
+    },
     # Qwen2.5-0.5B, its head not tied so that it can be made as said above
     "0.5b": {
         "model_type": "qwen2", "vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864,
