@@ -12,6 +12,7 @@ from lm.adapters import Adapter
 from lm.attention import attend_shortly
 from lm.loading import Base
 from lm.twin import twin
+from rl.fused import fuse
 from rl.settings import PPOSettings
 
 ACTIVE = "default"  # PEFT's name of the adapter that is trained
@@ -41,6 +42,7 @@ def make_policy(base: Base, parent: Adapter | None, settings: PPOSettings, seed:
         own = twin(base.model)
         attend_shortly(own)
         model = cast(PeftModel, get_peft_model(own, config))
+    fuse(model)
     if parent:
         put_adapter(model, parent)
     return model

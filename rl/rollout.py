@@ -26,7 +26,8 @@ from problems import Problem
 from rl.policy import policy_adapter
 from rl.settings import PPOSettings
 
-SLOTS = 32  # answers that the engine writes at the same time, at most
+SLOTS = (32, 64)  # answers that the engine writes at the same time: so many at least, and at most
+HELD = 2**13  # tokens, slots times context, up to which more slots than the least are taken
 POLICY = "policy"  # the engine's and the server's name of the adapter in training
 
 RolloutFunction = Callable[[list[Any], Any], dict[str, Any]]
@@ -101,23 +102,21 @@ class EngineRollouts:
 
     def __init__(self, base: Base, settings: PPOSettings, seed: int) -> None:
         self.base, self.settings, self.seed = base, settings, seed
-        self.engine: Engine | None = None
 
-    def _room_for(self, longest: int) -> Engine:
+    def _engine_for(self, longest: int) -> Engine:
         """An engine whose slots hold a prompt of `longest` tokens and an answer: no more memory than the prompts need.
 
-        Nothing is kept of what was read before, since the policy is another one at each rollout.
+        It lives for one rollout: to make it takes milliseconds, the minibatches get its memory, and nothing that it has
+        read would be of use to the next, since the policy is another one by then.
         """
         context = min(self.base.context, longest + self.settings.max_tokens)
-        if self.engine is None or self.engine.context < context:
-            slots = min(self.settings.episodes, SLOTS)
-            self.engine = Engine(self.base, EngineSettings(slots=slots, context=context, prefix_cache=0))
-        return self.engine
+        slots = min(self.settings.episodes, max(SLOTS[0], min(SLOTS[1], HELD // context)))
+        return Engine(self.base, EngineSettings(slots=slots, context=context, prefix_cache=0))
 
     def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """prompt_ids, completion_ids and logprobs (at the rollout's temperature), one list an answer."""
         prompt_ids = fitted(self.base, self.settings, prompts)
-        engine = self._room_for(max(map(len, prompt_ids)))
+        engine = self._engine_for(max(map(len, prompt_ids)))
         engine.install(POLICY, policy_adapter(trainer.accelerator.unwrap_model(trainer.model)))
         done = engine.generate(prompt_ids, samplings(self.settings, self.seed, len(prompts), trainer), POLICY)
         return {

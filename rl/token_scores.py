@@ -8,16 +8,19 @@ backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from lm.likelihood import Batch
 from rl.critic import Critic
 
 WHOLE = 2**22  # numbers of logits, tokens times vocabulary, up to which they are made whole
+TILE = 2**19  # numbers of them that are widened to float32 at a time: 2 MB
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,62 @@ class TokenScorer:
     def _of_logits(self, logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies [N] from logits [N, vocabulary] and tokens [N]."""
         with torch.autocast(logits.device.type, enabled=False):
-            scores = logits.float() / self.temperature
-            total = scores.logsumexp(-1)
-            logps = scores.gather(-1, tokens[:, None]).squeeze(-1) - total
             if not torch.is_grad_enabled():
-                return logps, logps.new_empty(0)
-            with torch.set_grad_enabled(self.entropy_moves):
-                return logps, total - ((scores - total[:, None]).exp() * scores).sum(-1)
+                tiles = [_of(chosen, _log_softmax(rows, self.temperature)) for rows, chosen in _tiles(logits, tokens)]
+                return torch.cat(tiles), torch.empty(0)
+            if self.entropy_moves:
+                every = _log_softmax(logits, self.temperature)
+                return _of(tokens, every), -(every.exp() * every).sum(-1)
+            logps, entropies = LogProbabilities.apply(logits, tokens, self.temperature)
+            return logps, entropies
+
+
+class LogProbabilities(torch.autograd.Function):
+    """log softmax(logits / temperature) of one token a row, with its gradient, and the entropy without one.
+
+    What costs is how often long rows are gone over, and memory of their size. So they are read in tiles, and only the
+    probabilities are kept, in the logits' format. They become the gradient in their place: a second backward pass
+    raises RuntimeError.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies [N], float32 or better, of logits [N, vocabulary] and tokens [N]."""
+        probabilities = torch.empty_like(logits)
+        logps, entropies = [], []
+        for rows, chosen, kept in _tiles(logits, tokens, probabilities):
+            every = _log_softmax(rows, temperature)
+            exact = every.exp()
+            kept.copy_(exact)
+            logps.append(_of(chosen, every))
+            entropies.append(-torch.einsum("nv,nv->n", exact, every))
+        ctx.save_for_backward(probabilities, tokens)
+        ctx.temperature = temperature
+        entropy = torch.cat(entropies)
+        ctx.mark_non_differentiable(entropy)
+        return torch.cat(logps), entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+        """Gradient by the logits: of each row's own token 1, of every token less its probability."""
+        probabilities, tokens = ctx.saved_tensors
+        slope = (gradient / ctx.temperature).to(probabilities.dtype)[:, None]
+        return probabilities.mul_(-slope).scatter_add_(1, tokens[:, None], slope), None, None
+
+
+def _tiles(logits: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The rows of logits and of the tensors beside them, as many at a time as `TILE` allows."""
+    size = max(1, TILE // logits.shape[-1])
+    return zip(*(each.split(size) for each in (logits, *others)), strict=True)
+
+
+def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
+    """Of every token, float32 or better."""
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return (scores if temperature == 1.0 else scores / temperature).log_softmax(-1)
+
+
+def _of(tokens: Tensor, every: Tensor) -> Tensor:
+    """What stands at each row's token: [N] of [N, vocabulary]."""
+    return every.gather(-1, tokens[:, None]).squeeze(-1)

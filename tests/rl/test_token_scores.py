@@ -11,7 +11,7 @@ from lm.likelihood import Completed, batch_of
 from lm.loading import Base
 from lm.twin import twin
 from rl.critic import Critic
-from rl.token_scores import TokenScorer
+from rl.token_scores import LogProbabilities, TokenScorer
 
 ROWS: list[Completed] = [([7, 9, 11, 5, 6, 8], 2), ([20, 21, 22, 1], 3), ([30, 31, 32, 33, 34, 35, 36, 37], 1)]
 TEMPERATURE = 0.7
@@ -78,3 +78,34 @@ def test_other_passes_of_the_model_are_left_alone(tiny_base: Base, critic: Criti
     TokenScorer(model.base_model, critic, VOCABULARY, 1.0)
     ids = torch.tensor([[3, 4, 5]])
     torch.testing.assert_close(model(ids).logits, tiny_base.model(ids).logits)
+
+
+@pytest.mark.parametrize("tile", [1, 2**19])
+def test_log_probabilities_and_their_gradient_equal_their_definition(
+    monkeypatch: pytest.MonkeyPatch, tile: int
+) -> None:
+    monkeypatch.setattr(rl.token_scores, "TILE", tile)
+    generator = torch.Generator().manual_seed(0)
+    logits = (9 * torch.randn(5, 30, dtype=torch.float64, generator=generator)).requires_grad_()
+    tokens, slopes = torch.tensor([0, 29, 3, 3, 7]), torch.linspace(-1, 2, 5, dtype=torch.float64)
+    logps, entropies = LogProbabilities.apply(logits, tokens, TEMPERATURE)
+    every = (logits / TEMPERATURE).log_softmax(-1)
+    expected = every[torch.arange(5), tokens]
+    torch.testing.assert_close(logps, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(entropies, -(every.exp() * every).sum(-1).detach(), rtol=1e-12, atol=1e-12)
+    (gradient,) = torch.autograd.grad(logps @ slopes, logits, retain_graph=True)
+    torch.testing.assert_close(gradient, *torch.autograd.grad(expected @ slopes, logits), rtol=1e-12, atol=1e-12)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(logps @ slopes, logits)
+
+
+def test_log_probabilities_of_bfloat16_logits_are_made_in_float32() -> None:
+    logits = (4 * torch.randn(6, 50, generator=torch.Generator().manual_seed(0))).bfloat16().requires_grad_()
+    tokens = torch.arange(6)
+    logps, _ = LogProbabilities.apply(logits, tokens, 1.0)
+    exact = logits.detach().double().requires_grad_()
+    expected = exact.log_softmax(-1)[tokens, tokens]
+    torch.testing.assert_close(logps, expected.float(), rtol=0, atol=1e-5)
+    (gradient,), (truth,) = torch.autograd.grad(logps.sum(), logits), torch.autograd.grad(expected.sum(), exact)
+    assert gradient.dtype == torch.bfloat16
+    torch.testing.assert_close(gradient.double(), truth, rtol=0, atol=2**-8)
