@@ -6,7 +6,7 @@ that takes longer than the products. Here the low-rank part is added to W x insi
 backward, and nothing of an output's size is kept but what the layer read.
 
 Layers that are anything else than plain LoRA on a plain linear layer, or that somebody watches by hooks (the Fisher
-information of A and B, parameters gathered from other processes), go PEFT's way.
+information of A and B, parameters gathered from other processes) or through `torch.func`, go PEFT's way.
 """
 
 from __future__ import annotations
@@ -76,6 +76,8 @@ class FusedLinear(Linear):
     def _is_plain(self, name: str, x: Tensor) -> bool:
         """Whether the layer is W x + scale B A x in one format and nothing else, and nobody watches its parts."""
         if self.disable_adapters or self.merged or name in self.lora_variant:
+            return False
+        if torch._C._are_functorch_transforms_active():  # vmap and its like look inside, where one step has no inside
             return False
         base, into, out = self.base_layer, self.lora_A[name], self.lora_B[name]
         if any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in (base, into, out)):

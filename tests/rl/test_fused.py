@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 
 from lm.loading import Base
 from rl.anchor import adapter_parameters
@@ -137,3 +138,20 @@ def test_a_policys_layers_are_fused_and_its_parameters_keep_their_names(tiny_bas
     kinds = {type(module) for module in policy.modules() if isinstance(module, Linear)}
     assert kinds == {FusedLinear}
     assert len(adapter_parameters(policy)) == 2 * sum(isinstance(module, FusedLinear) for module in policy.modules())
+
+
+def test_gradients_of_each_row_apart_are_taken_pefts_way(steps: list[int]) -> None:
+    model, _ = layer(True)
+    named = dict(model.named_parameters())
+
+    def loss(parameters: dict[str, Tensor], row: Tensor) -> Tensor:
+        return cast(Tensor, functional_call(model, parameters, (row,))).sum()
+
+    rows = torch.randn(3, 6)
+    apart = vmap(grad(loss), in_dims=(None, 0))({name: value.detach() for name, value in named.items()}, rows)
+    assert not steps
+    model(rows).sum().backward()
+    for name, parameter in named.items():
+        if parameter.requires_grad:
+            torch.testing.assert_close(apart[name].sum(0), parameter.grad)
+    assert len(steps) == 1
