@@ -30,9 +30,9 @@ from rl.training import measure_anchor
 
 LIMIT = 0.03
 KINDS = {
-    "matrices": AnchorSettings(samples=64),
-    "product": AnchorSettings(samples=64, space="product"),
-    "replay": AnchorSettings(samples=64, strength=0.0, replay=1.0),
+    "matrices": AnchorSettings(samples=64, strength=300.0, replay=0.0),
+    "product": AnchorSettings(samples=64, strength=300.0, replay=0.0, space="product"),
+    "replay": AnchorSettings(samples=64, replay=1.0),
 }
 
 

@@ -63,15 +63,18 @@ class AlgorithmSettings:
 
 @dataclass(frozen=True)
 class AnchorSettings:
-    """Elastic weight consolidation around the serving version [arXiv 1612.00796]."""
+    """What holds a training near the serving version: elastic weight consolidation [arXiv 1612.00796], and replay.
 
-    strength: float = 300.0  # lambda of the penalty lambda / 2 * sum F (theta - theta*)^2; 0: no penalty
+    Replay alone is the default: of what was compared it learns and keeps most (bench/forgetting.py).
+    """
+
+    strength: float = 0.0  # lambda of the penalty lambda / 2 * sum F (theta - theta*)^2; 0: none, and no F is measured
     space: Literal["matrices", "product"] = "matrices"  # theta: A and B, or their product BA [arXiv 2602.17559]
     memory: Literal["online", "separate"] = "online"  # one decayed sum around the parent, or a term a version
-    samples: int = 256  # answers to old prompts that the Fisher information is averaged over
+    samples: int = 256  # answers to old prompts that are replayed, and that the Fisher information is averaged over
     batch: int = 16  # sequences a backward pass
     decay: float = 0.9  # of the parent's Fisher information [online EWC, arXiv 1805.06370]
-    replay: float = 0.0  # strength of the exact KL(parent || policy) on old prompts; 0: none [arXiv 2607.04364]
+    replay: float = 0.03  # strength of the exact KL(parent || policy) on old prompts; 0: none [arXiv 2607.04364]
     replay_batch: int = 4  # replayed answers an optimizer step
     share: float = 1.0  # of the way from the parent to what training found that is gone [arXiv 2309.06256]
 

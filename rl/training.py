@@ -44,9 +44,9 @@ def measure_anchor(
     settings: AnchorSettings,
     seed: int,
     progress: Progress | None = None,
-) -> tuple[Anchor, Replay]:
+) -> tuple[Anchor | None, Replay]:
     """The anchor around the parent version, and what is replayed: its own answers to old prompts, which the Fisher
-    information of its adapter is measured on.
+    information of its adapter is measured on. Where `settings.strength` is 0 there is no anchor, and none is measured.
 
     Args:
         older: the parent's own anchor, whose Fisher information is carried over as `settings.memory` says; left behind
@@ -64,6 +64,10 @@ def measure_anchor(
         answers = engine.generate(asked, samplings, name)
     policy = make_policy(base, parent, ppo, seed)
     sequences = [(ids + answer.token_ids, len(ids)) for ids, answer in zip(asked, answers, strict=True)]
+    parent_matrices = {name: matrix.detach().clone() for name, matrix in adapter_parameters(policy).items()}
+    replay = Replay(sequences, parent_matrices)
+    if not settings.strength:
+        return None, replay
     fisher = fisher_information(
         policy,
         sequences,
@@ -75,8 +79,7 @@ def measure_anchor(
     here = anchor_here(policy, fisher, settings.space)
     if older and older.space != here.space:  # what is known of matrices says nothing of products, nor the reverse
         older = None
-    parent_matrices = {name: matrix.detach().clone() for name, matrix in adapter_parameters(policy).items()}
-    return here.merged(older, settings.decay, settings.memory), Replay(sequences, parent_matrices)
+    return here.merged(older, settings.decay, settings.memory), replay
 
 
 def train_policy(

@@ -6,7 +6,7 @@ next update goes on at the first unfinished step, training at its last checkpoin
 
     dataset   frozen ratings and prompts, with their hash
     reward    reward model and its report on the holdout
-    anchor    Fisher information of the serving version, and the answers that it was measured on
+    anchor    the serving version's answers to old prompts; its Fisher information on them, where it is to hold
     train     PPO or another algorithm: the candidate's adapter, learning curves, checkpoints, checks
     gate      checks and verdict
     version   the candidate in the store; promoted if the gate passed it
@@ -231,9 +231,12 @@ class _Run(Workspace):
             self.seed,
             self.progress,
         )
-        anchor.save(work / "anchor.safetensors")
         replay.save(work / "replay.safetensors")
-        return {"samples": self.knobs.anchor.samples, "trace": sum(float(f.sum()) for f in anchor.fisher.values())}
+        facts: dict[str, Any] = {"samples": len(replay.sequences)}
+        if anchor:
+            anchor.save(work / "anchor.safetensors")
+            facts["trace"] = sum(float(information.sum()) for information in anchor.fisher.values())
+        return facts
 
     def _train(self, work: Path) -> dict[str, Any]:
         if self.launcher is None:

@@ -117,11 +117,12 @@ class Workspace:
             On the main process: optimizer steps, the adapter's hash, and what interpolation could not keep; nothing on
             the others.
         """
+        measured = self.folder / "anchor"
         adapter, steps = train_policy(
             self.base,
             self.parent,
-            load_anchor(self.folder / "anchor" / "anchor.safetensors", self.base.device),
-            load_replay(self.folder / "anchor" / "replay.safetensors"),
+            load_anchor(measured / "anchor.safetensors", self.base.device) if self.knobs.anchor.strength else None,
+            load_replay(measured / "replay.safetensors"),
             self.reward_model(),
             self.prompts("train"),
             self.knobs.ppo,
@@ -139,8 +140,8 @@ class Workspace:
             return {}
         between = interpolated(self.parent, adapter, self.knobs.anchor.share)
         digest = write_adapter(work / "adapter", between.adapter, self.base)
-        for name in ("anchor.safetensors", "replay.safetensors"):
-            shutil.copy(self.folder / "anchor" / name, work / "adapter" / name)
+        for file in measured.glob("*.safetensors"):
+            shutil.copy(file, work / "adapter" / file.name)
         for passed in (*work.glob("checkpoint-*"), work / "stopping"):
             shutil.rmtree(passed, ignore_errors=True)
         return {"steps": steps, "adapter_hash": digest, "interpolation_error": between.error}

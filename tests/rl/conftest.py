@@ -40,7 +40,7 @@ def knobs(tmp_path: Path) -> Knobs:
             value_warmup=0,
             save_every=1,
         ),
-        anchor=AnchorSettings(samples=8, batch=4, replay=0.1, share=0.5),
+        anchor=AnchorSettings(strength=300.0, samples=8, batch=4, replay=0.1, share=0.5),
         stopping=StoppingSettings(every=1, patience=99, skill_items=2, answers=2),
         gate=GateSettings(win_prompts=8, skill_items=4),
         update=UpdateSettings(min_ratings=10, suite=str(suite)),

@@ -77,10 +77,16 @@ def test_a_candidate_that_passes_serves_and_the_next_one_starts_from_it(
     assert first.verdict == "promoted", [check for check in first.checks if not check.passed]
     with store.session() as session:
         assert serving(session).id == first.version
-    second = run_update(store, tiny_base, lenient, force=True)
+    replayed_alone = replace(lenient, anchor=replace(lenient.anchor, strength=0.0))
+    second = run_update(store, tiny_base, replayed_alone, force=True)
     with store.session() as session:
-        assert list_versions(session)[-1].parent_id == first.version
+        version = list_versions(session)[-1]
+        assert version.parent_id == first.version
     assert second.version == 2
+    assert {file.name for file in (store.home / version.adapter).glob("*.safetensors")} == {
+        "adapter_model.safetensors",
+        "replay.safetensors",
+    }
 
 
 def correct(store: Store) -> None:
