@@ -6,7 +6,8 @@
 Both train a LoRA on the same base in bfloat16, with the same prompts, reward (chosen tokens of an answer), episodes,
 epochs, minibatches, lengths and threads, one after the other in turns, each run a process of its own. TRL comes from an
 environment of its own, built at the first call. The model of `bench/ppo_models.py` answers at a fixed length, so that
-both compute the same tokens; one more pair of runs is on the starter, whose answers end by themselves.
+both compute the same tokens. One more pair of runs is on the starter, whose answers end by themselves, and one on a
+model of 90 million parameters, beside which the programs themselves are small.
 
 Then each of our gains is taken away alone, and TRL is run in its other precisions and in full fine-tuning. Of every
 run: episodes a second, processor time an episode, peak memory, that memory above the process with the model loaded, and
@@ -46,6 +47,7 @@ from lm.prompts import encode_chat
 
 THEIRS = ("trl==1.12.0", "transformers==5.23.0", "peft==0.21.2", "accelerate==1.15.0")
 PROMPTS = 256
+LARGE = "90m"
 # Threads that wait awake would count as processor time, and beside other programs take it from those that work.
 # As `ratchet` sets them (ratchet.py), for both.
 ALIKE = {
@@ -204,6 +206,12 @@ def on_processor(options: argparse.Namespace, ours: Side, room: Path) -> None:
     starter = spelled(ROOT / "lm/starter/weights", texts, threads=options.threads, **size | {"updates": 4})
     result["starter"] = duel(ours, theirs, starter, 1)
     report(result["starter"])
+    keep("ppo", result)
+    title(f"{LARGE}: as {shape}, two rollouts")
+    texts = ppo_models.prompts(LARGE, PROMPTS, 16)
+    large = spelled(ppo_models.make(LARGE, room / LARGE), texts, threads=options.threads, **size | {"updates": 2})
+    result["large"] = {"shape": LARGE} | duel(ours, theirs, large, 1)
+    report(result["large"])
     keep("ppo", result)
     title("one gain taken away at a time; TRL in its other ways")
     result["ablation"] = {}
