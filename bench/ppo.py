@@ -54,6 +54,7 @@ ALIKE = {
     "OMP_WAIT_POLICY": "passive",
     "GOMP_SPINCOUNT": "10000",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+    "LRU_CACHE_CAPACITY": "128",
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
 }
@@ -207,9 +208,9 @@ def on_processor(options: argparse.Namespace, ours: Side, room: Path) -> None:
     result["starter"] = duel(ours, theirs, starter, 1)
     report(result["starter"])
     keep("ppo", result)
-    title(f"{LARGE}: as {shape}, two rollouts")
-    texts = ppo_models.prompts(LARGE, PROMPTS, 16)
-    large = spelled(ppo_models.make(LARGE, room / LARGE), texts, threads=options.threads, **size | {"updates": 2})
+    title(f"{LARGE}: as {shape}, two rollouts, a third of the rate")
+    texts, knobs = ppo_models.prompts(LARGE, PROMPTS, 16), size | {"updates": 2, "learning_rate": 1e-4}
+    large = spelled(ppo_models.make(LARGE, room / LARGE), texts, threads=options.threads, **knobs)
     result["large"] = {"shape": LARGE} | duel(ours, theirs, large, 1)
     report(result["large"])
     keep("ppo", result)

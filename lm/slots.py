@@ -26,6 +26,8 @@ from lm.stream import Likeliest
 from lm.twin import check_twin, pick_positions, twin
 from problems import Problem
 
+EVEN = 8  # rows
+
 
 class Slots:
     """Rows of a batch over a twin of the base's modules.
@@ -49,6 +51,7 @@ class Slots:
         layers, self._vocabulary = config.num_hidden_layers, int(config.vocab_size)
         self._cache = SlotCache(layers, slots=2, context=16, dtype=kept)
         self._masks = found.narrow()
+        self._most, self._narrow = settings.slots, kept is not None
         with torch.inference_mode():
             check_twin(narrowed(base.model), self._forward)
         self._cache, self._masks = SlotCache(layers, settings.slots, context, dtype=kept), found
@@ -106,8 +109,13 @@ class Slots:
         rows = self.rows[: self.ready]
         if not rows or self._plan is None:
             return
-        tokens = torch.tensor([request.token_ids[-1:] for request in rows], device=self._device)
-        logits = self._forward(0, tokens, [request.filled for request in rows])
+        # Rows beyond those that generate are computed with and thrown away. What they write stands where the next token
+        # of a prompt will be written over it.
+        beyond = self._width() - len(rows)
+        filled = [request.filled for request in self.rows[: len(rows) + beyond]]
+        filled += [0] * (len(rows) + beyond - len(filled))
+        tokens = torch.tensor([request.token_ids[-1:] for request in rows] + [[0]] * beyond, device=self._device)
+        logits = self._forward(0, tokens, filled)[: len(rows)]
         for request in rows:
             request.filled += 1
         self._draw(rows, logits, self._plan)
@@ -168,9 +176,21 @@ class Slots:
     def _arrange(self) -> None:
         """Tell the modules and the sampler who sits where."""
         if self._rearranged:
-            self.bank.activate([request.version for request in self.rows])
+            versions = [request.version for request in self.rows]
+            self.bank.activate(versions + versions[-1:] * (self._width() - len(versions)))
             self._plan = self._planned(self.rows[: self.ready])
             self._rearranged = False
+
+    def _width(self) -> int:
+        """Rows of a step that generates.
+
+        A processor's kernels for narrow numbers are made anew for each number of rows, and kept: there it is a power of
+        two or a multiple of `EVEN`.
+        """
+        if not self._narrow:
+            return self.ready
+        even = 1 << (self.ready - 1).bit_length() if self.ready <= EVEN else -(-self.ready // EVEN) * EVEN
+        return min(even, self._most) if self.ready else 0
 
     def _planned(self, rows: Sequence[Request]) -> SamplingPlan:
         return SamplingPlan(

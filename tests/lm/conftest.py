@@ -46,6 +46,13 @@ def engine(tiny_base: Base) -> Engine:
     return Engine(tiny_base, EngineSettings(slots=4))
 
 
+@pytest.fixture(params=["as many rows as there are", "rounded"])
+def widths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to go about the rows of a step; the second, of narrow numbers on a processor, on the tiny model too."""
+    if request.param == "rounded":
+        monkeypatch.setattr("lm.slots.widen", lambda model: model.dtype)
+
+
 def greedy_alone(model: Any, prompt: list[int], count: int) -> list[int]:
     ids = model.generate(
         input_ids=torch.tensor([prompt]),

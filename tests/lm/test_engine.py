@@ -25,6 +25,8 @@ from problems import Problem
 
 from .conftest import GREEDY, PROMPTS, MakeAdapter, drain, greedy_alone
 
+pytestmark = pytest.mark.usefixtures("widths")
+
 OTHER_MODULES = ("model.layers.1.self_attn.v_proj", "model.layers.0.mlp.up_proj")
 
 

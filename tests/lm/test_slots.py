@@ -14,6 +14,8 @@ from problems import Problem
 
 from .conftest import GREEDY, PROMPTS, MakeAdapter, drain, greedy_alone
 
+pytestmark = pytest.mark.usefixtures("widths")
+
 
 def test_prompts_read_piece_by_piece(tiny_base: Base) -> None:
     engine = Engine(tiny_base, EngineSettings(slots=3, prefill=16))
