@@ -1,6 +1,6 @@
 """Too much of a reward: what people want against what the reward model says, along a training that goes on too long.
 
-    python bench/overoptimisation.py [--seeds 2] [--work DIR] [--quick]
+    python bench/overoptimisation.py [--first-seed 1] [--seeds 2] [--work DIR] [--quick]
 
 Simulated people with a hidden preference rate pairs of the starter's answers; a reward model is fitted to few of them.
 PPO then climbs it with hardly any KL to hold it (Gao et al. 2022, arXiv 2210.10760), once with one head and once with
@@ -9,7 +9,7 @@ the way and stop nothing. Afterwards the hidden preference itself judges the pol
 training and no check has seen, and the rule is asked where it would have stopped and what it would have kept.
 
 Prints a table, writes bench/results/overoptimisation.json and docs/images/overoptimisation.png. `--work DIR` keeps what
-is done; a run that was cut goes on there. About 13 minutes on two cores.
+is done; a run that was cut goes on there. About 13 minutes a seed on two cores.
 """
 
 from __future__ import annotations
@@ -246,24 +246,27 @@ def main() -> None:
     """Train, judge, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--persona", action="append", choices=list(PERSONAS), help="several times [courteous, terse]")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--work", type=Path, help="where trainings are kept [a temporary folder]")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything; writes nothing")
     chosen = parser.parse_args()
     personas = chosen.persona or ["courteous", "terse"]
     size = QUICK if chosen.quick else FULL
+    seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
     with TemporaryDirectory() as temporary:
         work = chosen.work or Path(temporary)
         base = load_base("starter", device="cpu", dtype="float32")
-        for seed in range(chosen.seeds):  # once, before two processes ask for the same
+        for seed in seeds:  # once, before two processes ask for the same
             for i, prompts in enumerate(size.worlds):
                 make_world(base, "train", 300 + 2 * seed + i, prompts, 2, work)
-        asked = list(product(personas, range(chosen.seeds), ARMS))
+        asked = list(product(personas, seeds, ARMS))
         with ProcessPoolExecutor(2, get_context("spawn")) as pool:
             rows = list(pool.map(trial, *zip(*asked, strict=True), [size] * len(asked), [work] * len(asked)))
     found = {
         **machine("torch", "transformers", "trl", "peft"),
         "size": vars(size),
+        "seeds": list(seeds),
         "aim": AIM,
         "arms": summary(rows),
         "worst_loss": max(row["loss"] for row in rows),
