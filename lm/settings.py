@@ -24,6 +24,7 @@ class EngineSettings:
     deadline: float = 0.0  # seconds a request may take, its wait included; 0: no limit
     stream_interval: float = 0.02  # seconds between two pieces of a stream; tokens of a fast model come several at once
     threads: int = 0  # CPU threads of torch; 0 leaves torch's choice
+    few_widths: bool = False  # a step has 1, 2, 4, 8, 16, 24 ... rows: few kernels for a batch that shrinks
 
     def __post_init__(self) -> None:
         least = dict.fromkeys(("prefix_cache", "deadline", "stream_interval", "threads"), 0)

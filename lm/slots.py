@@ -51,7 +51,7 @@ class Slots:
         layers, self._vocabulary = config.num_hidden_layers, int(config.vocab_size)
         self._cache = SlotCache(layers, slots=2, context=16, dtype=kept)
         self._masks = found.narrow()
-        self._most, self._narrow = settings.slots, kept is not None
+        self._most, self._few = settings.slots, settings.few_widths
         with torch.inference_mode():
             check_twin(narrowed(base.model), self._forward)
         self._cache, self._masks = SlotCache(layers, settings.slots, context, dtype=kept), found
@@ -182,12 +182,8 @@ class Slots:
             self._rearranged = False
 
     def _width(self) -> int:
-        """Rows of a step that generates.
-
-        A processor's kernels for narrow numbers are made anew for each number of rows, and kept: there it is a power of
-        two or a multiple of `EVEN`.
-        """
-        if not self._narrow:
+        """Rows of a step that generates: with few widths a power of two or a multiple of `EVEN`."""
+        if not self._few:
             return self.ready
         even = 1 << (self.ready - 1).bit_length() if self.ready <= EVEN else -(-self.ready // EVEN) * EVEN
         return min(even, self._most) if self.ready else 0

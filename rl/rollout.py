@@ -111,7 +111,10 @@ class EngineRollouts:
         """
         context = min(self.base.context, longest + self.settings.max_tokens)
         slots = min(self.settings.episodes, max(SLOTS[0], min(SLOTS[1], HELD // context)))
-        return Engine(self.base, EngineSettings(slots=slots, context=context, prefix_cache=0))
+        # A processor makes kernels for narrow numbers anew for each number of rows, and the rows of a rollout grow few.
+        narrow = self.base.device.type == "cpu" and self.base.model.dtype != torch.float32
+        settings = EngineSettings(slots=slots, context=context, prefix_cache=0, few_widths=narrow)
+        return Engine(self.base, settings)
 
     def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """prompt_ids, completion_ids and logprobs (at the rollout's temperature), one list an answer."""

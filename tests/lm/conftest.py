@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from lm.adapters import Adapter
 from lm.engine import Engine
 from lm.loading import Base
 from lm.settings import EngineSettings, Sampling
+from lm.slots import Slots
 
 MakeAdapter = Callable[..., Adapter]
 GREEDY = Sampling(temperature=0, max_tokens=12, ignore_eos=True)
@@ -48,9 +50,14 @@ def engine(tiny_base: Base) -> Engine:
 
 @pytest.fixture(params=["as many rows as there are", "rounded"])
 def widths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to go about the rows of a step; the second, of narrow numbers on a processor, on the tiny model too."""
+    """Both ways to go about the rows of a step, whatever settings a test gives."""
+    plain = Slots.__init__
+
+    def rounded(slots: Slots, base: Base, settings: EngineSettings, context: int) -> None:
+        plain(slots, base, replace(settings, few_widths=True), context)
+
     if request.param == "rounded":
-        monkeypatch.setattr("lm.slots.widen", lambda model: model.dtype)
+        monkeypatch.setattr(Slots, "__init__", rounded)
 
 
 def greedy_alone(model: Any, prompt: list[int], count: int) -> list[int]:
