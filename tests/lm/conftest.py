@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +46,13 @@ def make_adapter(tiny_base: Base) -> MakeAdapter:
 def engine(tiny_base: Base) -> Engine:
     """Not started: the test's own thread steps."""
     return Engine(tiny_base, EngineSettings(slots=4))
+
+
+@pytest.fixture
+def running(tiny_base: Base) -> Iterator[Engine]:
+    """It steps in its own thread."""
+    with Engine(tiny_base, EngineSettings(slots=4)) as engine:
+        yield engine
 
 
 @pytest.fixture(params=["as many rows as there are", "rounded"])
