@@ -86,7 +86,7 @@ class FusedLinear(Linear):
             formats = {torch.get_autocast_dtype(x.device.type)}
         else:  # an adapter wider than its base is computed with in its own format
             formats = {x.dtype, into.weight.dtype}
-        frozen = not any(parameter.requires_grad for parameter in base.parameters())
+        frozen = not base.weight.requires_grad and (base.bias is None or not base.bias.requires_grad)
         no_dropout = isinstance(self.lora_dropout[name], nn.Identity) or not self.training
         return formats == {base.weight.dtype} and frozen and no_dropout and out.bias is None
 

@@ -65,7 +65,7 @@ class AlgorithmSettings:
 class AnchorSettings:
     """What holds a training near the serving version: elastic weight consolidation [arXiv 1612.00796], and replay.
 
-    Replay alone is the default: of what was compared it learns and keeps most (bench/forgetting.py).
+    Replay alone is the default: of what was compared it has the best average accuracy (bench/forgetting.py).
     """
 
     strength: float = 0.0  # lambda of the penalty lambda / 2 * sum F (theta - theta*)^2; 0: none, and no F is measured
