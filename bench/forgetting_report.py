@@ -12,7 +12,7 @@ from task_stream import TASKS
 
 from rl.forgetting import forgetting, paired_interval
 
-OURS = "combined"
+OURS, BOUND = "combined", "joint"  # joint training sees all tasks at once: no arm of the race
 FIGURES = ("average", "backward_transfer", "maximum_forgetting", "new_task_gain")
 LESS_IS_BETTER = ("maximum_forgetting",)
 
@@ -30,7 +30,8 @@ def summary(
     Returns:
         `tasks`; `arms`: by name `sweep` (a row a strength), `chosen` (None while the sweep lacks a strength), `n`,
         `mean` of each figure, `r` and `right` (mean tables), `by_seed`, `seconds`; `ours_minus`: by arm and figure the
-        paired difference over the seeds that both have, and on how many of them ours is the better.
+        paired difference over the seeds that both have, and on how many of them ours is the better; `leader`: the arm
+        with the best average accuracy, joint training aside; `leader_minus`: the same of that arm.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, arm in arms.items():
@@ -49,12 +50,14 @@ def summary(
                 "right": np.mean([s["right"] for s in reported.values()], axis=0).tolist(),
                 "seconds": float(np.mean([s["seconds"]["all"] for s in reported.values()])),
             }
+    racing = {name: arm["mean"]["average"] for name, arm in found.items() if arm["n"] and name != BOUND}
+    leader = max(racing, key=lambda name: racing[name], default=None)
     return {
         "tasks": [f"{task.skill}: {task.about}" for task in TASKS],
         "arms": found,
-        "ours_minus": {name: _against(found[OURS], each) for name, each in found.items() if name != OURS}
-        if OURS in found
-        else {},
+        "ours_minus": _minus(OURS, found),
+        "leader": leader,
+        "leader_minus": _minus(leader, found),
     }
 
 
@@ -66,6 +69,12 @@ def _swept(strength: float, streams: Sequence[Mapping[str, Any]], seeds: Sequenc
 
 def _mean(by_seed: Mapping[str, Mapping[str, float]], key: str) -> float:
     return float(np.mean([each[key] for each in by_seed.values()]))
+
+
+def _minus(ours: str | None, arms: Mapping[str, Any]) -> dict[str, Any]:
+    if ours not in arms:
+        return {}
+    return {name: _against(arms[ours], each) for name, each in arms.items() if name != ours}
 
 
 def _against(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,14 +106,15 @@ def show(found: Mapping[str, Any]) -> None:
         print(f"\nR of {name} (rows: the start, then after each task)")
         for row in arm["r"]:
             print("   " + "  ".join(f"{value:.2f}" for value in row))
-    print(f"\n{OURS} minus each arm, paired by seed, with 95 % bootstrap intervals (k/n: better on k of n seeds)")
-    for name, differences in found["ours_minus"].items():
-        cells = [
-            f"{key} {d['difference']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}] {d['better_on']}/{d['seeds']}"
-            for key, d in differences.items()
-        ]
-        print(f"{name:14} {'; '.join(cells)}")
-    rivals = {name: each for name, each in found["ours_minus"].items() if name != "joint" and each}
+    for one, minus in {OURS: "ours_minus", found["leader"]: "leader_minus"}.items():
+        print(f"\n{one} minus each arm, paired by seed, with 95 % bootstrap intervals (k/n: better on k of n seeds)")
+        for name, differences in found[minus].items():
+            cells = [
+                f"{key} {d['difference']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}] {d['better_on']}/{d['seeds']}"
+                for key, d in differences.items()
+            ]
+            print(f"{name:14} {'; '.join(cells)}")
+    rivals = {name: each for name, each in found["ours_minus"].items() if name != BOUND and each}
     if rivals:
         print("\n" + verdict(rivals))
 
