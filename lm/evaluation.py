@@ -114,10 +114,16 @@ def answers_to(
 
 def accuracy_by_skill(items: Sequence[Item], answers: Sequence[str]) -> dict[str, float]:
     """Share of right answers of each skill, in the order in which the skills first come."""
+    right = right_by_skill(items, answers)
+    return {skill: sum(verdicts) / len(verdicts) for skill, verdicts in right.items()}
+
+
+def right_by_skill(items: Sequence[Item], answers: Sequence[str]) -> dict[str, list[bool]]:
+    """Whether each answer is right, by skill, in the order of the items."""
     right: dict[str, list[bool]] = {}
     for item, answer in zip(items, answers, strict=True):
         right.setdefault(item.skill, []).append(correct(item, answer))
-    return {skill: sum(verdicts) / len(verdicts) for skill, verdicts in right.items()}
+    return right
 
 
 def _prompts(engine: Engine, items: Sequence[Item], sampling: Sampling) -> list[list[int]]:

@@ -86,8 +86,9 @@ class StoppingSettings:
     every: int = 3  # rollouts between checks; 0: none, and the last rollout's policy is the candidate
     patience: int = 2  # checks in a row, out of bounds or doubtlessly below the best, after which training ends
     max_skill_drop: float = 0.03  # of any skill's accuracy, beyond one standard error
+    max_mean_drop: float = 0.015  # of the accuracy on all skills' questions together, beyond one standard error
     max_kl: float = 10.0  # nats an answer away from the parent
-    skill_items: int = 24  # questions a skill, of the suite's validation split
+    skill_items: int = 80  # questions a skill, of the suite's validation split
     answers: int = 64  # to held-out prompts, on which the KL is measured and which the held-out judge reads
     ratings: int = 16  # held-out ratings below which nobody judges
     watched: float = 0.5  # share of the held-out conversations that the checks see; the gate's prompts are the others

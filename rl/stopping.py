@@ -8,7 +8,6 @@ check cannot become the candidate; among the others held-out ratings decide, as 
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from transformers import TrainerCallback
 from lm.adapters import Adapter, read_adapter, write_adapter
 from rl.policy import policy_adapter
 from rl.settings import StoppingSettings
-from rl.validation import Standing, Validation
+from rl.validation import Standing, Validation, doubtless_fall
 
 FACTS = "check.json"
 
@@ -36,17 +35,19 @@ class Check:
 
 
 def broken(standing: Standing, start: Standing, settings: StoppingSettings) -> tuple[str, ...]:
-    """The bounds that a standing breaks: "skill:NAME" or "kl".
+    """The bounds that a standing breaks: "skill:NAME", "skills" or "kl".
 
     A skill is lost when its accuracy fell by more than is allowed and one standard error of the difference on top of
-    that; on a few dozen questions one answer more or less tells nothing.
+    that; on a few dozen questions one answer more or less tells nothing. All questions together tell a smaller fall,
+    and less is allowed of them.
     """
     found = []
-    for name, before in start.skills.items():
-        after, n = standing.skills[name], start.questions[name]
-        error = math.sqrt((before * (1 - before) + after * (1 - after)) / n)
-        if before - after > settings.max_skill_drop + error:
+    for name, before in start.right.items():
+        if doubtless_fall(before, standing.right[name], settings.max_skill_drop):
             found.append(f"skill:{name}")
+    every = [[verdict for name in start.right for verdict in each.right[name]] for each in (start, standing)]
+    if doubtless_fall(every[0], every[1], settings.max_mean_drop):
+        found.append("skills")
     if standing.kl > settings.max_kl:
         found.append("kl")
     return tuple(found)
@@ -158,5 +159,6 @@ def _told(over: bool) -> bool:
 
 def _read_check(file: Path) -> Check:
     facts = json.loads(file.read_text(encoding="utf-8"))
-    standing = facts["standing"] | {"by_answer": tuple(facts["standing"]["by_answer"])}
-    return Check(facts["step"], Standing(**standing), tuple(facts["broken"]))
+    standing = facts["standing"]
+    right = {name: tuple(verdicts) for name, verdicts in standing["right"].items()}
+    return Check(facts["step"], Standing(right, standing["kl"], tuple(standing["by_answer"])), tuple(facts["broken"]))

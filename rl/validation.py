@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from lm.adapters import Adapter
 from lm.engine import Engine
-from lm.evaluation import accuracy_by_skill, answers_to
+from lm.evaluation import answers_to, right_by_skill
 from lm.likelihood import mean_kl
 from lm.loading import Base
 from lm.prompts import fit_chat
@@ -43,17 +42,20 @@ class Standing:
     """How a policy stands.
 
     Attributes:
-        skills: greedy accuracy by skill.
-        questions: by skill.
+        right: whether each greedy answer is right, by skill, to the same questions in the same order at each check.
         kl: nats an answer from the parent; NaN without prompts.
         by_answer: what the held-out judge gives to each of the policy's answers more than to the parent's answer to the
             same prompt, in the same order at each check; empty where nobody judges.
     """
 
-    skills: dict[str, float]
-    questions: dict[str, int]
+    right: dict[str, tuple[bool, ...]]
     kl: float
     by_answer: tuple[float, ...] = ()
+
+    @property
+    def skills(self) -> dict[str, float]:
+        """Accuracy by skill."""
+        return {name: sum(right) / len(right) for name, right in self.right.items()}
 
     @property
     def gain(self) -> float:
@@ -67,18 +69,25 @@ class Standing:
         return wins / 2 / len(self.by_answer) if self.by_answer else math.nan
 
     def doubtless_below(self, other: Standing) -> bool:
-        """Whether the held-out judge speaks against this standing beside another: by more than one standard error of
-        the mean of the differences, answer by answer."""
-        differences = torch.tensor(other.by_answer, dtype=torch.float64) - torch.tensor(
-            self.by_answer, dtype=torch.float64
-        )
-        return bool(differences.mean() > differences.std() / math.sqrt(len(differences)))
+        """Whether the held-out judge speaks against this standing beside another, answer by answer."""
+        return doubtless_fall(other.by_answer, self.by_answer)
 
     def figures(self) -> dict[str, float]:
         """The known figures by the names that they have in logs."""
         skills = {f"stopping/skill/{name}": accuracy for name, accuracy in self.skills.items()}
         others = {f"stopping/{name}": getattr(self, name) for name in ("gain", "win_rate", "kl")}
         return skills | {name: figure for name, figure in others.items() if not math.isnan(figure)}
+
+
+def doubtless_fall(before: Sequence[float], after: Sequence[float], allowed: float = 0.0) -> bool:
+    """Whether the mean fell by more than is allowed and one standard error on top of that.
+
+    Args:
+        before, after: figures of the same N answers or questions; the error is that of the mean of their differences.
+            Of one alone nothing is beyond doubt.
+    """
+    fall = torch.tensor(before, dtype=torch.float64) - torch.tensor(after, dtype=torch.float64)
+    return len(fall) > 1 and bool(fall.mean() > allowed + fall.std() / math.sqrt(len(fall)))
 
 
 def held_out_judge(
@@ -162,15 +171,13 @@ class Validation:
         put_adapter(self._policy, adapter)
         self._engine.install(POLICY, adapter)
         said = self._sampled(POLICY)
-        known = dict(Counter(item.skill for item in self.questions))
-        return Standing(self._accuracy(), known, self._kl(said), self._margins(said))
+        return Standing(self._right(), self._kl(said), self._margins(said))
 
     @cached_property
     def start(self) -> Standing:
         """The parent's own standing, from which the others are told."""
         self._engine.install(POLICY, self.parent)
-        known = dict(Counter(item.skill for item in self.questions))
-        return Standing(self._accuracy(), known, 0.0)
+        return Standing(self._right(), 0.0)
 
     @cached_property
     def _policy(self) -> Any:
@@ -186,11 +193,12 @@ class Validation:
         self._engine.install("parent", self.parent)
         return self.judge(self.prompts, [text for text, _ in self._sampled("parent")])
 
-    def _accuracy(self) -> dict[str, float]:
+    def _right(self) -> dict[str, tuple[bool, ...]]:
         if not self.questions:
             return {}
         greedy = Sampling(temperature=0.0, max_tokens=self.ppo.max_tokens)
-        return accuracy_by_skill(self.questions, answers_to(self._engine, POLICY, self.questions, greedy))
+        right = right_by_skill(self.questions, answers_to(self._engine, POLICY, self.questions, greedy))
+        return {skill: tuple(verdicts) for skill, verdicts in right.items()}
 
     def _kl(self, said: Sequence[tuple[str, list[int]]]) -> float:
         if not said:

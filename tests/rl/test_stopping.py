@@ -20,13 +20,21 @@ from rl.stopping import Check, Stopping, best_of, broken, is_over
 from rl.validation import Standing
 
 SETTINGS = StoppingSettings(every=2, patience=2)
-START = Standing({"a": 0.9, "b": 1.0}, {"a": 24, "b": 24}, 0.0)
+
+
+def answered(of: int, wrong: int) -> tuple[bool, ...]:
+    """Verdicts on so many questions, the first of them wrong."""
+    return (False,) * wrong + (True,) * (of - wrong)
+
+
+START = Standing({"a": answered(24, 2), "b": answered(24, 0)}, 0.0)
 ARGUMENTS = SimpleNamespace(logging_steps=4)
 
 
-def standing(gain: float, kl: float = 1.0, **skills: float) -> Standing:
-    """Each of four answers gains `gain`; NaN: nobody judges."""
-    return replace(START, skills=START.skills | skills, kl=kl, by_answer=() if math.isnan(gain) else (gain,) * 4)
+def standing(gain: float, kl: float = 1.0, **wrong: int) -> Standing:
+    """Each of four answers gains `gain`, NaN: nobody judges; so many of a skill's questions are answered wrongly."""
+    right = START.right | {name: answered(24, n) for name, n in wrong.items()}
+    return replace(START, right=right, kl=kl, by_answer=() if math.isnan(gain) else (gain,) * 4)
 
 
 def check(step: int, gain: float, *bounds: str) -> Check:
@@ -35,12 +43,30 @@ def check(step: int, gain: float, *bounds: str) -> Check:
 
 def test_a_bound_breaks_when_a_skill_is_lost_or_the_parent_left_far_behind() -> None:
     assert broken(standing(0.0), START, SETTINGS) == ()
-    assert broken(standing(0.0, b=23 / 24), START, SETTINGS) == ()  # one answer of 24 tells nothing
-    assert broken(standing(0.0, b=20 / 24), START, SETTINGS) == ("skill:b",)
-    assert broken(standing(0.0, a=1.0, b=0.0, kl=10.5), START, SETTINGS) == ("skill:b", "kl")
+    assert broken(standing(0.0, b=1), START, SETTINGS) == ()  # one answer of 24 tells nothing
+    assert broken(standing(0.0, a=0, b=4), START, SETTINGS) == ("skill:b",)
+    assert broken(standing(0.0, a=0, b=24, kl=10.5), START, SETTINGS) == ("skill:b", "skills", "kl")
     assert broken(standing(0.0, kl=math.nan), START, SETTINGS) == ()  # there was no prompt to measure it on
-    many = replace(START, questions={"a": 2400, "b": 2400})
-    assert broken(standing(0.0, b=0.96), many, SETTINGS) == ("skill:b",)
+    assert broken(Standing({}, 1.0), Standing({}, 0.0), SETTINGS) == ()
+    assert broken(Standing({"a": (False,)}, 1.0), Standing({"a": (True,)}, 0.0), SETTINGS) == ()
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "bounds"),
+    [
+        # of 200 questions a skill; .03 a skill and .015 of all 400 are allowed, each beyond one standard error
+        ((0, 8), 0, ()),  # .0400 -+ .0139, and .0200 -+ .0070
+        ((0, 9), 0, ("skill:b", "skills")),  # .0450 -+ .0147, and .0225 -+ .0074
+        ((4, 5), 0, ("skills",)),  # .0250 -+ .0111 at most, and .0225 -+ .0074
+        ((0, 30), 20, ()),  # .0500 -+ .0350, and .0250 -+ .0176: many turned round, so less is certain
+    ],
+)
+def test_a_fall_counts_beyond_its_standard_error_question_by_question(
+    lost: tuple[int, int], gained: int, bounds: tuple[str, ...]
+) -> None:
+    before = Standing({"a": answered(200, 0), "b": answered(200, gained)}, 0.0)
+    after = {name: answered(200, wrong)[::-1] for name, wrong in zip("ab", lost, strict=True)}
+    assert broken(replace(before, right=after), before, SETTINGS) == bounds
 
 
 def test_the_best_check_is_within_bounds_and_liked_best() -> None:
@@ -165,8 +191,8 @@ def test_its_figures_are_added_to_the_row_of_its_step(tiny_base: Base, tmp_path:
     row = {"loss": 0.5}
     stopping.on_log(ARGUMENTS, training.state, training.control, row)
     assert row == {
-        "loss": 0.5, "stopping/skill/a": 0.9, "stopping/skill/b": 1.0, "stopping/gain": -0.6, "stopping/win_rate": 0.0,
-        "stopping/kl": 1.0, "stopping/broken": 0.0,
+        "loss": 0.5, "stopping/skill/a": 22 / 24, "stopping/skill/b": 1.0, "stopping/gain": -0.6,
+        "stopping/win_rate": 0.0, "stopping/kl": 1.0, "stopping/broken": 0.0,
     }  # fmt: skip
     training.run(9)
     later = {"loss": 0.4}

@@ -40,7 +40,7 @@ def test_the_parent_itself_stands_where_it_started(tiny_base: Base) -> None:
     found = checked.standing(parent)
     assert found.kl == pytest.approx(0.0, abs=1e-5)
     assert found.skills == {"echo": 0.0} == checked.start.skills
-    assert found.questions == {"echo": 3}
+    assert found.right == {"echo": (False,) * 3}
     assert found == checked.standing(parent)  # the same answers every time
 
 
@@ -112,7 +112,7 @@ def test_checks_leave_the_random_numbers_of_training_alone(tiny_base: Base) -> N
 def test_nothing_to_check_is_not_a_number(tiny_base: Base) -> None:
     empty = Validation(tiny_base, None, [], [], PPO, StoppingSettings(), 0)
     found = empty.standing(adapter(tiny_base, 5, 0.1))
-    assert found.skills == found.questions == found.figures() == {}
+    assert found.skills == found.right == found.figures() == {}
     assert all(math.isnan(figure) for figure in (found.gain, found.kl, found.win_rate))
 
 
