@@ -4,7 +4,7 @@
 
 People with a hidden preference rate answers of the starter: two answers to each prompt side by side, a thumb on the
 first, and in its place the answer that they like best of eight more. Each algorithm starts from version 0 with these
-ratings, held by the anchor as in an update; PPO, GRPO and RLOO are paid by a reward model that was fitted to them.
+ratings, held as in an update; PPO, GRPO and RLOO are paid by a reward model that was fitted to them.
 Measured on held-out prompts: how often the hidden preference likes the candidate's answer better than version 0's, the
 skills' accuracy, and the KL. `--rates` sweeps the learning rate. Prints a table and writes
 bench/results/algorithms.json, a row an algorithm and rate; rows of others stay.
