@@ -125,8 +125,8 @@ def plot(rows: list[dict[str, Any]], file: Path) -> None:
             heights = [row[part][skill]["accuracy"] for skill in skills]
             axis.bar([place + shift for place in places], heights, width=0.38, color=colour, label=part)
         axis.set_xticks(list(places), [skill.split("/")[1] for skill in skills], rotation=20)
-        axis.set(ylim=(0, 1.05), title=f"Skills, greedy:\n{row['persona']}")
-        axis.legend(frameon=False, fontsize=8)
+        axis.set(ylim=(0, 1.3), title=f"Skills, greedy:\n{row['persona']}")
+        axis.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     file.parent.mkdir(parents=True, exist_ok=True)
