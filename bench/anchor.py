@@ -7,11 +7,15 @@ the share is of the same step's time without any. The first step of a rollout, w
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # both as `ratchet` sets them
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from machine import keep, machine
 from questions import questions
