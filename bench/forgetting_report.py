@@ -107,6 +107,8 @@ def show(found: Mapping[str, Any]) -> None:
         for row in arm["r"]:
             print("   " + "  ".join(f"{value:.2f}" for value in row))
     for one, minus in {OURS: "ours_minus", found["leader"]: "leader_minus"}.items():
+        if not found[minus]:
+            continue
         print(f"\n{one} minus each arm, paired by seed, with 95 % bootstrap intervals (k/n: better on k of n seeds)")
         for name, differences in found[minus].items():
             cells = [

@@ -130,8 +130,9 @@ def test_a_bad_adapter_leaves_the_old_one_serving(
 
 def test_installing_does_not_wait_for_a_busy_engine(running: Engine, make_adapter: MakeAdapter) -> None:
     stream = running.submit(PROMPTS[0], Sampling(max_tokens=500, ignore_eos=True))
-    next(pieces := iter(stream))
+    pieces = iter(stream)
+    next(pieces)
     for version in range(1, 6):
         running.install(str(version), make_adapter(seed=version))
     assert not stream.done
-    pieces.close()  # type: ignore[attr-defined]
+    stream.cancel()
