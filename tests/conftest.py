@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from .postgres import Server, run_server
 
 if TYPE_CHECKING:
     from lm.loading import Base
+
+# Every random draw of a test begins here: another base seed is another draw of data, of trainings and of examples.
+BASE_SEED = int(os.environ.get("RATCHET_TEST_SEED", "0"))
+
+# How long an example takes is the machine's affair, not the code's.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 LINES = [
     "Where is my parcel? It left the warehouse on Monday and arrives on Thursday.",
@@ -24,6 +33,19 @@ TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give Hypothesis the base seed, unless the command line names another."""
+    if config.getoption("hypothesis_seed") is None:
+        config.option.hypothesis_seed = str(BASE_SEED)
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """What a test adds to the seeds of its draws: 0, and far from it with another RATCHET_TEST_SEED."""
+    return 10_000 * BASE_SEED
 
 
 def _write_tiny(folder: Path) -> Path:

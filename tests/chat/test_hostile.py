@@ -92,7 +92,6 @@ HOW = st.sampled_from(["whole", "whole", "whole", "cut", "twice", "latin", "nois
 QUIETLY = settings(
     max_examples=EXAMPLES // 2,
     deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

@@ -31,7 +31,6 @@ CHECKS = [
 QUIETLY = settings(
     max_examples=100,
     deadline=None,
-    derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )

@@ -53,7 +53,7 @@ def test_split(marks: Marks | None, text: str, expected: tuple[str, str]) -> Non
 
 
 @given(st.lists(st.sampled_from(PIECES)), st.lists(st.integers(0, 60)), st.sampled_from([CLOSED, OPENED, None]))
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500, deadline=None)
 def test_any_cutting_gives_what_the_whole_gives(pieces: list[str], cuts: list[int], marks: Marks | None) -> None:
     text = "".join(pieces)
     edges = [0, *sorted({cut for cut in cuts if cut < len(text)}), len(text)]
@@ -65,7 +65,7 @@ def test_any_cutting_gives_what_the_whole_gives(pieces: list[str], cuts: list[in
 
 
 @given(st.lists(st.sampled_from(PIECES)))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None)
 def test_no_word_is_lost(pieces: list[str]) -> None:
     text = "".join(pieces)
     thinking, content = split(CLOSED, f"<think>{text}</think>\n\nthe end")

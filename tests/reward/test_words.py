@@ -59,7 +59,7 @@ def test_letters_with_marks_of_their_own_stay_others() -> None:
     assert spellings("हिंदी") != spellings("हदी"), "vowel signs are letters of their script"
 
 
-@settings(deadline=None, derandomize=True)
+@settings(deadline=None)
 @given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=1), st.data())
 def test_no_width_and_nothing_unseen_changes_a_spelling(word: str, data: st.DataObject) -> None:
     wide = "".join(chr(ord(c) + 0xFEE0) if data.draw(st.booleans()) else c for c in word)
@@ -68,7 +68,7 @@ def test_no_width_and_nothing_unseen_changes_a_spelling(word: str, data: st.Data
     assert spellings(wide[:at] + unseen + wide[at:]) == [word]
 
 
-@settings(deadline=None, derandomize=True)
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_has_words_and_spellings(text: str) -> None:
     assert all(words(text))
