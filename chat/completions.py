@@ -27,7 +27,7 @@ from chat.pieces import Piece
 from chat.reply import Answer, Reply, Turn
 from chat.service import Service
 from chat.shapes import ChatCompletion, Model, ModelList
-from chat.watcher import UnknownModel
+from chat.watcher import ALIAS, UnknownModel
 from chat.wire import ChatRequest
 from lm.settings import Sampling
 from problems import Problem
@@ -58,9 +58,9 @@ def completions_router(service: Service, pace: Pace) -> APIRouter:
         pace.step(people.named_in(request, body.user))
         turns = await asyncio.to_thread(_turns, service, body, request)
         replies = await _begin_all(service, turns, sampling_of(body, service.sampling))
-        head = _head(replies, body.stream)
+        head = _head(replies, bool(body.stream))
         if body.stream:
-            usage = body.stream_options is not None and body.stream_options.include_usage
+            usage = body.stream_options is not None and bool(body.stream_options.include_usage)
             events = _events(replies, head, listing if body.logprobs else None, usage)
             return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
         answers = await _unless_gone(request, replies)
@@ -93,7 +93,7 @@ def sampling_of(body: ChatRequest, default: Sampling) -> Sampling:
         max_tokens=body.max_completion_tokens or body.max_tokens or default.max_tokens,
         stop=stop,
         seed=default.seed if body.seed is None else body.seed,
-        ignore_eos=body.ignore_eos,
+        ignore_eos=bool(body.ignore_eos),
         top_k=default.top_k if body.top_k is None else max(body.top_k, 0),
         min_p=default.min_p if body.min_p is None else body.min_p,
         repetition_penalty=default.repetition_penalty if body.repetition_penalty is None else body.repetition_penalty,
@@ -121,13 +121,14 @@ def _turns(service: Service, body: ChatRequest, request: Request) -> list[Turn]:
             parent,
             messages,
             "api",
-            model=body.model,
+            model=body.model or ALIAS,
             propensity=1.0,
             thinking=body.thinking,
             deadline=body.timeout,
         )
-    if body.n != 2:
-        return [turn] * body.n
+    choices = body.n or 1
+    if choices != 2:
+        return [turn] * choices
     pair = secrets.token_hex(8)
     return [replace(turn, pair=pair, side="left"), replace(turn, pair=pair, side="right")]
 

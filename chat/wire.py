@@ -1,14 +1,15 @@
 """The bodies of the HTTP API: what a request may say. Field names are OpenAI's; ours and vLLM's are marked.
 
 A field that would change the meaning of the answer and that this server cannot honour is refused by name; one that
-changes nothing here (`user` aside: `store`, `service_tier`, `parallel_tool_calls`, ...) is accepted.
+changes nothing here (`user` aside: `store`, `service_tier`, `parallel_tool_calls`, ...) is accepted. A field that may
+be left out may also be null, which means the same: OpenAI's description says so of nearly all, and clients send it.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 NO_TOOLS = "this server calls no tools"
@@ -43,18 +44,32 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 
 
-class Part(BaseModel):
-    """A piece of a message's content; this server reads text."""
+# The kinds of part that hold text, and the key that holds it.
+TEXTS = {"text": "text", "refusal": "refusal"}
+
+
+class TextPart(BaseModel):
+    """A piece of a message's content."""
 
     type: Literal["text"]
     text: str
+
+
+class RefusalPart(BaseModel):
+    """A piece of an assistant's content in which it refused; it is read as any other text."""
+
+    type: Literal["refusal"]
+    refusal: str
 
 
 class ChatMessage(BaseModel):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    content: str | list[TextPart | RefusalPart] | None = Field(
+        None, validate_default=True
+    )  # an assistant's may be null
+    refusal: str | None = None  # what an assistant said where its content is null
 
     @field_validator("role", mode="before")
     @classmethod
@@ -65,23 +80,40 @@ class ChatMessage(BaseModel):
 
     @field_validator("content", mode="before")
     @classmethod
-    def _text_only(cls, value: Any) -> Any:
-        for part in value if isinstance(value, list) else []:
+    def _text_only(cls, value: Any, told: ValidationInfo) -> Any:
+        role = told.data.get("role", "assistant")
+        if value is None and role != "assistant":
+            raise ValueError(f"a message of the role {role!r} needs a content")
+        for place, part in enumerate(value if isinstance(value, list) else []):
             kind = part.get("type") if isinstance(part, dict) else None
-            if isinstance(kind, str) and kind != "text":
+            if not isinstance(kind, str):
+                raise ValueError(f'part {place} is no {{"type": "text", "text": ...}}')
+            if kind not in TEXTS or (kind == "refusal" and role != "assistant"):
                 raise ValueError(f"this server reads text, not parts of the type {kind[:40]!r}")
+            if not isinstance(part.get(TEXTS[kind]), str):
+                raise ValueError(f"part {place} needs a {TEXTS[kind]} that is text")
         return value
 
     def plain(self) -> dict[str, str]:
-        """As the model's chat template takes it: {role, content}, both text."""
-        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        """As the model's chat template takes it: {role, content}, both text.
+
+        A line break stands between parts, as vLLM joins them: each is a text of its own. A turn without content is what
+        it refused with, or empty.
+        """
+        match self.content:
+            case None:
+                text = self.refusal or ""
+            case str():
+                text = self.content
+            case parts:
+                text = "\n".join(part.text if isinstance(part, TextPart) else part.refusal for part in parts)
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
 class StreamOptions(BaseModel):
     """What a stream carries besides text."""
 
-    include_usage: bool = False
+    include_usage: bool | None = False
 
 
 class TemplateOptions(BaseModel):
@@ -97,11 +129,11 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    model: str = "ratchet"
+    model: str | None = "ratchet"
     messages: list[ChatMessage] = Field(min_length=1)
-    stream: bool = False
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
-    n: int = Field(1, ge=1, le=8)
+    n: int | None = Field(1, ge=1, le=8)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=-1, lt=2**31)  # vLLM's; 0 and -1 keep all
@@ -113,7 +145,7 @@ class ChatRequest(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**63)
     logprobs: bool | None = False
     top_logprobs: int | None = Field(None, ge=0, le=20)  # only with logprobs
-    ignore_eos: bool = False  # as vLLM has it: go on to max_tokens
+    ignore_eos: bool | None = False  # as vLLM has it: go on to max_tokens
     chat_template_kwargs: TemplateOptions | None = None  # vLLM's
     timeout: float | None = Field(None, gt=0, le=86_400)  # ours: seconds from now in which the answer must end
     user: str | None = Field(None, min_length=1, max_length=200)  # a person's id or name

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
+from lm.numerals import BEFORE_NO_SIGN, numbers, plain
 from lm.starter.styles import bare
 from problems import Problem
 
@@ -146,7 +147,7 @@ def _item(line: str, where: str) -> Item:
     metric = row.get("metric", "contains")
     if metric not in METRICS:
         raise bad(f"metric {metric!r} is not one of {', '.join(METRICS)}")
-    if metric == "numeric" and not all(_numbers(reference) for reference in references):
+    if metric == "numeric" and not all(numbers(reference) for reference in references):
         raise bad("a numeric reference needs a number")
     skill = row.get("skill", "all")
     if not isinstance(skill, str):
@@ -158,12 +159,10 @@ def _item(line: str, where: str) -> Item:
 
 
 def normal(text: str) -> str:
-    """Text to compare by: NFKC, lower case, single spaces, no white space or full stop at the ends."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).strip(" .。")
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(found.replace(",", "")) for found in re.findall(r"-?\d+(?:,\d{3})*(?:\.\d+)?", text)]
+    """Text to compare by: NFKC, lower case, one sign each for minus and apostrophe, digits of every script as 0 to 9,
+    single spaces, no white space at the ends and no full stop at the end."""
+    alike = unicodedata.normalize("NFKC", plain(text)).replace("\u2019", "'")
+    return " ".join(alike.casefold().split()).rstrip(" .。")
 
 
 def _contained(reference: str, answer: str) -> bool:
@@ -171,6 +170,14 @@ def _contained(reference: str, answer: str) -> bool:
     wanted = normal(reference)
     left = r"(?<![a-z0-9])" if wanted[:1].isascii() and wanted[:1].isalnum() else ""
     right = r"(?![a-z0-9])" if wanted[-1:].isascii() and wanted[-1:].isalnum() else ""
+    if wanted[:1].isdecimal():
+        # Not what stands behind a minus, a decimal point or, three digits of it, behind a comma.
+        left += rf"(?<!(?<![{BEFORE_NO_SIGN}])-)(?<![0-9]\.)(?<!(?<![\w.])\.)"
+        left += r"(?<![0-9],)" if re.match(r"[0-9]{3}(?![0-9])", wanted) else ""
+    elif re.match(r"-\.?[0-9]", wanted):
+        left = rf"(?<![{BEFORE_NO_SIGN}])"  # a subtraction or a range has no negative number in it
+    if wanted[-1:].isdecimal():
+        right += r"(?!\.[0-9])(?!,[0-9]{3}(?![0-9]))"
     return bool(re.search(left + re.escape(wanted) + right, normal(answer)))
 
 
@@ -179,8 +186,8 @@ def correct(item: Item, answer: str) -> bool:
     if item.metric == "exact":
         return normal(answer) in {normal(reference) for reference in item.references}
     if item.metric == "numeric":
-        found = _numbers(answer)
-        return bool(found) and any(found[-1] == number for r in item.references for number in _numbers(r)[-1:])
+        found = numbers(answer)
+        return bool(found) and any(found[-1] == number for r in item.references for number in numbers(r)[-1:])
     return any(_contained(reference, answer) for reference in item.references)
 
 

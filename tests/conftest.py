@@ -130,6 +130,15 @@ def postgres() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real inputs beside the repository; whatever needs it is skipped where it is missing."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"there is no folder {folder}")
+    return folder
+
+
 NUMBERS = itertools.count()
 
 

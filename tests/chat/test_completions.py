@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from chat.settings import ChatSettings
+from chat.wire import REFUSED, ChatRequest
 from lm.engine import Late
 from lm.loading import Base
 from lm.prompts import encode_chat
@@ -163,6 +164,13 @@ def test_who_asks(running: Running) -> None:
         ({"messages": [{"role": "tool", "content": "4"}]}, 400, None, "messages.0.role"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, 400, None, "messages.0.content"),
         ({"messages": [{"role": "user", "content": 3}]}, 400, None, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": None}]}, 400, None, "messages.0.content"),
+        ({"messages": [{"role": "system"}]}, 400, None, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": ["hi"]}]}, 400, None, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, 400, None, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": [{"type": "file"}]}]}, 400, None, "messages.0.content"),
+        ({"messages": None}, 400, None, "messages"),
+        ({"messages": [{"role": None, "content": "Hi"}]}, 400, None, "messages.0.role"),
     ],
 )
 def test_refusals_have_openai_shape(
@@ -192,6 +200,78 @@ def test_what_changes_nothing_is_accepted(running: Running) -> None:
         "metadata": {"purpose": "test"},
     }
     assert running.ask(max_tokens=2, **harmless).status_code == 200
+
+
+OPTIONAL = [name for name, field in ChatRequest.model_fields.items() if not field.is_required()]
+
+
+@pytest.mark.parametrize("field", [*OPTIONAL, *REFUSED, "store", "service_tier", "reasoning_effort", "prediction"])
+def test_null_is_as_absent(running: Running, field: str) -> None:
+    absent = running.ask(seed=4, max_completion_tokens=3)
+    asked: dict[str, Any] = {"seed": 4, "max_completion_tokens": 3, field: None}
+    null = running.ask(**asked)
+    assert null.status_code == 200, null.text
+    assert set(null.json()) == set(absent.json())
+    assert len(null.json()["choices"]) == 1
+    kept = [running.generation(each.json()["id"]).sampling for each in (absent, null)]
+    same = [{name: value for name, value in each.items() if name != field} for each in kept]
+    if field == "max_completion_tokens":
+        same = [{name: value for name, value in each.items() if name != "max_tokens"} for each in kept]
+    assert same[0] == same[1]
+
+
+def test_null_within_a_field_is_as_absent(running: Running) -> None:
+    nested = [
+        {"stream_options": {"include_usage": None}},
+        {"chat_template_kwargs": {"enable_thinking": None}},
+        {"metadata": {"conversation": None}},
+    ]
+    assert [running.ask(max_tokens=2, **fields).status_code for fields in nested] == [200] * 3
+    chunks = events(running.ask(max_tokens=2, stream=True, stream_options={"include_usage": None}))
+    assert all("usage" not in chunk for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("turn", "read"),
+    [
+        ({"content": None}, ""),
+        ({}, ""),
+        ({"content": None, "refusal": "I cannot."}, "I cannot."),
+        ({"content": None, "refusal": None, "tool_calls": None, "function_call": None, "audio": None}, ""),
+        ({"content": None, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f"}}]}, ""),
+        ({"content": "Yes.", "refusal": None, "name": None}, "Yes."),
+        ({"content": [{"type": "refusal", "refusal": "I cannot."}]}, "I cannot."),
+    ],
+)
+def test_an_assistants_content_may_be_null(running: Running, turn: dict[str, Any], read: str) -> None:
+    messages = [*ASK, {"role": "assistant"} | turn, {"role": "user", "content": "Why?"}]
+    answer = running.client.post("/v1/chat/completions", json={"messages": messages, "max_tokens": 2})
+    assert answer.status_code == 200, answer.text
+    assert running.generation(answer.json()["id"]).messages[1] == {"role": "assistant", "content": read}
+
+
+def test_a_line_break_stands_between_parts(running: Running) -> None:
+    parts = [{"type": "text", "text": text} for text in ("My lamp is blue", "What is 3 + 4?")]
+    contents = [parts, "My lamp is blue\nWhat is 3 + 4?"]
+    answers = [
+        running.client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": c}], "seed": 1})
+        for c in contents
+    ]
+    joined, written = (answer.json()["usage"]["prompt_tokens"] for answer in answers)
+    assert joined == written
+    kept = [running.generation(answer.json()["id"]).messages[0]["content"] for answer in answers]
+    assert kept == [contents[1]] * 2
+    single = running.client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": parts[:1]}]})
+    assert running.generation(single.json()["id"]).messages[0]["content"] == "My lamp is blue"
+
+
+@pytest.mark.parametrize("kind", ["image_url", "input_audio", "file", "refusal", "video_url"])
+def test_parts_of_other_kinds_are_refused_by_name(running: Running, kind: str) -> None:
+    parts = [{"type": "text", "text": "Look."}, {"type": kind, kind: "x"}]
+    body = {"messages": [{"role": "user", "content": parts}]}
+    error = running.client.post("/v1/chat/completions", json=body).json()["error"]
+    assert kind in error["message"]
+    assert error["param"] == "messages.0.content"
 
 
 def test_the_request_reaches_the_engine(running: Running) -> None:

@@ -47,6 +47,19 @@ def test_each_kind_is_kept_and_listed(running: Running, answered: str, kind: str
     assert running.client.get("/v1/feedback", params={"id": answered, "user": "Bo"}).json()["data"] == []
 
 
+def test_null_is_as_absent(running: Running, answered: str) -> None:
+    response = rate(running, id=answered, kind="thumb", value=1, other=None, user=None)
+    assert response.status_code == 200
+    assert running.client.get("/v1/feedback", params={"id": answered}).json()["data"] == [response.json()]
+
+
+@pytest.mark.parametrize("field", ["id", "kind", "value"])
+def test_what_must_be_said_may_not_be_null(running: Running, answered: str, field: str) -> None:
+    response = rate(running, **({"id": answered, "kind": "thumb", "value": 1} | {field: None}))
+    assert response.status_code == 400
+    assert response.json()["error"]["message"]
+
+
 def test_rating_again_replaces_and_withdrawing_hides(running: Running, answered: str) -> None:
     for value in (1, -1, -1):
         assert rate(running, id=answered, kind="thumb", value=value).status_code == 200

@@ -79,6 +79,33 @@ def test_two_choices(running: Running, client: openai.OpenAI) -> None:
     assert ended == {choice.index: choice.finish_reason for choice in whole.choices}
 
 
+NULLABLE = (
+    *("frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "metadata", "modalities"),
+    *("n", "parallel_tool_calls", "prediction", "presence_penalty", "reasoning_effort", "response_format", "seed"),
+    *("service_tier", "stop", "store", "stream_options", "temperature", "tool_choice", "tools", "top_logprobs"),
+    *("top_p", "user", "verbosity"),
+)
+
+
+@pytest.mark.parametrize("stream", [None, False, True])
+def test_a_client_that_sends_null_for_all_it_does_not_set(client: openai.OpenAI, stream: bool | None) -> None:
+    nothing: dict[str, Any] = dict.fromkeys(NULLABLE)
+    whole = client.chat.completions.create(model="ratchet", messages=ASK, seed=6)
+    again = client.chat.completions.create(model="ratchet", messages=ASK, stream=stream, **(nothing | {"seed": 6}))
+    if stream:
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in again)
+    else:
+        text = again.choices[0].message.content
+    assert text == whole.choices[0].message.content
+
+
+def test_the_clients_own_answers_go_back_in(running: Running, client: openai.OpenAI) -> None:
+    first = client.chat.completions.create(model="ratchet", messages=ASK, max_tokens=4).choices[0].message
+    messages: Any = [*ASK, first, {"role": "user", "content": "And then?"}]
+    second = client.chat.completions.create(model="ratchet", messages=messages, max_tokens=2)
+    assert running.generation(second.id).messages[1] == {"role": "assistant", "content": first.content}
+
+
 def test_refusals_are_the_clients_own_errors(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="no model") as unknown:
         client.chat.completions.create(model="other", messages=ASK)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,32 @@ def item(metric: str, *references: str) -> Item:
         ("numeric", "42", "forty-two", False),
         ("numeric", "1000", "1,000 metres", True),
         ("numeric", "-3", "It is -3.", True),
+        ("numeric", "-4", "x = −4", True),
+        ("numeric", "4", "x = −4", False),
+        ("numeric", "3.5", "３．５", True),
+        ("numeric", "-5", "It takes 3-5 days.", False),
+        ("numeric", "5", "It takes 3–5 days.", True),
+        ("numeric", "1000", "It is 1.000", False),
+        ("numeric", "25", "The area is 25 cm2.", True),
+        ("numeric", "9007199254740993", "9007199254740992", False),
+        ("exact", "-4", "−4.", True),
+        ("exact", ".5", "5", False),
+        ("exact", "don't know", "Don’t know.", True),
+        ("contains", "4", "x = -4", False),
+        ("contains", "4", "x = −4", False),
+        ("contains", "-4", "x = −4", True),
+        ("contains", "-4", "10-4", False),
+        ("contains", "3-5 days", "in 3–5 days", True),
+        ("contains", "12", "It costs 12.50.", False),
+        ("contains", "50", "It costs 12.50.", False),
+        ("contains", "1", "1,000 metres", False),
+        ("contains", "000", "1,000 metres", False),
+        ("contains", "13", "12,13", True),
+        ("contains", "5", "It is .5", False),
+        ("contains", "5", "See no.5.", True),
+        ("contains", "12", "- 12 euros", True),
+        ("contains", "12", "Lamp-12", True),
+        ("contains", "12", "It is ١٢.", True),
         ("bleu", "我有两本书。", "In Chinese: 我有两本书。 🙂", True),
         ("bleu", "我有两本书。", "我有三本书。", False),
         ("rouge", "Ana moved to Rome.", "Summary: Ana moved to Rome. I hope this helps!", True),
@@ -41,6 +69,15 @@ def item(metric: str, *references: str) -> Item:
 )
 def test_right_and_wrong(metric: str, reference: str, answer: str, right: bool) -> None:
     assert correct(item(metric, reference), answer) is right
+
+
+def test_the_cases_of_minus_and_width(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(shared / "cases" / "numeric_minus.py"))
+    assert re.findall(r"(True|False) right: (True|False)", capsys.readouterr().out) == [
+        ("True", "True"),
+        ("False", "False"),
+        ("True", "True"),
+    ]
 
 
 def test_any_reference_will_do() -> None:
