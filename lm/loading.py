@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -20,6 +19,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from lm.chat_tokenizer import context_of, make_ready
+from lm.model_files import check_config, check_model_files, not_a_model
 from lm.templates import manner
 from problems import Problem
 
@@ -79,16 +80,26 @@ def load_base(name: str = "starter", device: str = "auto", dtype: str = "auto", 
         serving: it will only answer, never be trained on: "auto" is then bfloat16 on a CPU too, where that is quicker.
 
     Raises:
-        Problem: the model is missing, holds no safetensors, has no chat template, or needs code of its own.
+        Problem: the model is missing, quantised, damaged or writes no text, holds no safetensors, has no chat template
+            or one that fails, or needs code of its own.
     """
     folder = _folder(name)
     where = _device(device)
     what = _dtype(dtype, where)
     if serving and dtype == "auto" and where.type == "cpu" and _quicker_narrow(folder):
         what = torch.bfloat16
-    with _loading(folder):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, dtype=what)
+    tokenizer = _tokenizer(folder)
+    with _loading(folder, "model"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, trust_remote_code=False, use_safetensors=True, dtype=what, output_loading_info=True
+        )
+    model: PreTrainedModel = loaded[0]
+    missing = sorted(loaded[1]["missing_keys"])
+    if missing:
+        raise Problem(
+            f"The weights in {folder} lack {len(missing)} tensors that config.json asks for, {missing[0]} among them.",
+            hint="Give a causal language model whose weights are whole.",
+        )
     model.to(where)  # type: ignore[arg-type]
     model.eval().requires_grad_(False)
     text = _text(name, folder, tokenizer, model.config)
@@ -99,41 +110,47 @@ def load_text(name: str = "starter") -> BaseText:
     """What `load_base` says of `name`, without its weights in memory; they are read once, for the fingerprint.
 
     Raises:
-        Problem: as `load_base`, except for weights that are damaged.
+        Problem: as `load_base`, except for weights that are damaged within or lack tensors.
     """
     folder = _folder(name)
-    with _loading(folder):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = _tokenizer(folder)
+    with _loading(folder, "configuration"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     return _text(name, folder, tokenizer, config)
 
 
 @contextmanager
-def _loading(folder: Path) -> Iterator[None]:
+def _loading(folder: Path, what: str) -> Iterator[None]:
     """What goes wrong while files of a model are read, in plain words."""
-    if not any(folder.glob("*.safetensors")):
-        raise Problem(f"The model in {folder} holds no .safetensors file.", hint="Only safetensors weights are loaded.")
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Problem:
+        raise
+    except Exception as error:  # strangers' files: tokenizers raises bare Exceptions, configurations whatever they meet
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise Problem(
-            f"The model in {folder} cannot be loaded: {reason}",
+            f"The {what} in {folder} cannot be loaded: {reason}",
             hint="Give a causal language model that this edition of transformers knows, with its tokenizer.",
         ) from error
 
 
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder whose files have been looked at."""
+    with _loading(folder, "model"):
+        check_model_files(folder)
+    with _loading(folder, "tokenizer"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return tokenizer
+
+
 def _text(name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> BaseText:
-    if not tokenizer.chat_template:
-        raise Problem(f"The model in {folder} has no chat template.", hint="Give a model that was tuned to chat.")
-    if tokenizer.eos_token_id is None:
-        raise Problem(f"The tokenizer in {folder} has no end token.", hint="Set eos_token in tokenizer_config.json.")
-    context = getattr(config.get_text_config(), "max_position_embeddings", None) or tokenizer.model_max_length
+    with _loading(folder, "tokenizer"):
+        make_ready(tokenizer, folder, config)
     return BaseText(
         id=name if name == "starter" or not Path(name).is_dir() else folder.resolve().name,
         fingerprint=fingerprint(folder),
         tokenizer=tokenizer,
-        context=int(min(context, tokenizer.model_max_length)),
+        context=context_of(tokenizer, folder, config),
     )
 
 
@@ -158,8 +175,10 @@ def _folder(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise Problem(f"The folder {folder} holds no model: config.json is missing.", hint="Give a model's folder.")
+            raise not_a_model(folder)
         return folder
+    if folder.is_file():
+        raise Problem(f"{folder} is a file.", hint="Give the folder that holds a model in safetensors.")
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise Problem(f"There is no folder {folder}.", hint="Give 'starter', a model's folder or an id of the hub.")
     return _snapshot(name)
@@ -170,9 +189,14 @@ def _snapshot(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     wanted = [*FINGERPRINTED, "*.json", "*.model"]
-    options: dict[str, Any] = {"allow_patterns": wanted}
+    small: dict[str, Any] = {"allow_patterns": [pattern for pattern in wanted if pattern != "*.safetensors"]}
     try:
-        return Path(snapshot_download(name, **options))
+        folder = Path(snapshot_download(name, **small))
+        if (folder / "config.json").is_file():
+            check_config(folder)  # before gigabytes are fetched that cannot be served
+        else:
+            raise not_a_model(folder)
+        return Path(snapshot_download(name, **(small | {"allow_patterns": wanted})))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise Problem(
             f"The model {name!r} is neither a folder here nor to be had from the hub.",

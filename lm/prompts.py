@@ -31,7 +31,7 @@ def encode_chat(base: Spoken, messages: list[Message], thinking: bool | None = N
     options = {} if thinking is None else {"enable_thinking": thinking}
     try:
         return encode(base.tokenizer, spoken, **options)
-    except (TemplateError, TypeError) as error:
+    except TemplateError as error:
         raise Problem(f"The chat template refuses these messages: {error}", hint="Check their roles.") from error
 
 

@@ -46,11 +46,9 @@ def render(
     """The template's text; `prompt`: with the beginning of an answer; `more`: further variables of the template.
 
     Raises:
-        TemplateError, TypeError: the template refuses the messages, or trips over them.
+        TemplateError: the template refuses the messages, or trips over them.
     """
-    variables = _blanks(tokenizer) | more
-    turns = _worded(messages, parts)
-    return str(tokenizer.apply_chat_template(turns, add_generation_prompt=prompt, tokenize=False, **variables))
+    return str(_applied(tokenizer, _worded(messages, parts), prompt, more, tokenize=False))
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, messages: list[Message], **more: Any) -> list[int]:
@@ -60,11 +58,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: list[Message], **more: 
     """
     way = manner(tokenizer)
     turns = _worded(arranged(way, messages), way.parts)
-    variables = _blanks(tokenizer) | more
-    ids = tokenizer.apply_chat_template(
-        turns, add_generation_prompt=True, tokenize=True, return_dict=False, **variables
-    )
-    return cast(list[int], ids)
+    return cast(list[int], _applied(tokenizer, turns, True, more, tokenize=True, return_dict=False))
 
 
 def arranged(way: Manner, messages: list[Message]) -> list[Message]:
@@ -106,6 +100,18 @@ def arranged(way: Manner, messages: list[Message]) -> list[Message]:
     return taking
 
 
+def _applied(
+    tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], prompt: bool, more: dict[str, Any], **how: Any
+) -> Any:
+    variables = _blanks(tokenizer) | more
+    try:
+        return tokenizer.apply_chat_template(turns, add_generation_prompt=prompt, **how, **variables)
+    except TemplateError:
+        raise
+    except Exception as error:  # a template is a program of strangers: it divides by zero as well as it refuses
+        raise TemplateError(f"{type(error).__name__}: {error}") from error
+
+
 def _blanks(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
     """Empty texts for the tokens that templates may name and this tokenizer does not have."""
     return {name: "" for name in ("bos_token", "eos_token") if getattr(tokenizer, name) is None}
@@ -145,7 +151,7 @@ def _asked(tokenizer: PreTrainedTokenizerBase) -> Manner:
 def _keeps(tokenizer: PreTrainedTokenizerBase, messages: list[Message], parts: bool) -> bool:
     try:
         text = render(tokenizer, messages, parts)
-    except (TemplateError, TypeError):
+    except TemplateError:
         return False
     return all(message["content"] in text for message in messages)
 
@@ -153,7 +159,7 @@ def _keeps(tokenizer: PreTrainedTokenizerBase, messages: list[Message], parts: b
 def _end(tokenizer: PreTrainedTokenizerBase, messages: list[Message], parts: bool) -> int | None:
     try:
         text = render(tokenizer, messages, parts, prompt=False)
-    except (TemplateError, TypeError):
+    except TemplateError:
         return None
     _, found, after = text.rpartition(_ANSWER)
     ids = tokenizer.encode(after.strip(), add_special_tokens=False) if found else []

@@ -159,7 +159,7 @@ def _marks(tokenizer: PreTrainedTokenizerBase, thinking: bool | None) -> Marks |
         prompt = render(tokenizer, [question], parts, **options).rpartition(_QUESTION)[2]
         answer = {"role": "assistant", "content": _ANSWER, "reasoning_content": _REASON}
         text = render(tokenizer, [question, answer], parts, prompt=False, **options).rpartition(_QUESTION)[2]
-    except (TemplateError, TypeError):
+    except TemplateError:
         return None
     before, reasons, after = text.partition(_REASON)
     between, answers, _ = after.partition(_ANSWER)
