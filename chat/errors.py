@@ -15,8 +15,7 @@ from chat.keyring import NotAllowed, WrongKey
 from chat.pace import TooFast
 from chat.service import TooLong
 from chat.watcher import UnknownModel
-from lm.backend import Unavailable
-from lm.line import Late, QueueFull
+from lm.line import Late, QueueFull, Unavailable
 from problems import Problem
 from store.checks import UnknownId
 

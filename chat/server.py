@@ -54,24 +54,37 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{shown}:{port}"
 
 
-def serve(app: FastAPI, listener: socket.socket, *, ready: Callable[[str], None] = print) -> None:
+def serve(
+    app: FastAPI,
+    listener: socket.socket,
+    *,
+    ready: Callable[[str], None] = print,
+    failure: Callable[[], BaseException | None] = lambda: None,
+) -> None:
     """Serve until interrupted (Ctrl-C ends it well), on a listener from `claim`.
 
     Args:
         ready: called with the URL once requests are answered; prints it by default.
+        failure: asked ten times a second; what it names ends the server, since without answers it is of no use, and
+            whoever watches the process can start it again.
 
     Raises:
-        Problem: the application did not start; the log says why.
+        Problem: the application did not start (the log says why), or `failure` named something.
     """
-    server = make_server(app, ready=lambda: ready(url_of(listener)))
+    server = make_server(app, ready=lambda: ready(url_of(listener)), over=lambda: failure() is not None)
     with listener, contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     if not server.started:
         raise Problem("the server could not start; what it printed above says why")
+    if (error := failure()) is not None:
+        raise Problem(
+            f"what makes the answers has stopped ({type(error).__name__}: {error}), so the server ended",
+            hint="start it again; a service manager does so by itself, since the exit status is not 0",
+        ) from error
 
 
-def make_server(app: FastAPI, *, ready: Callable[[], None]) -> uvicorn.Server:
-    """A server to run in a thread; it ends soon after its `should_exit` is set."""
+def make_server(app: FastAPI, *, ready: Callable[[], None], over: Callable[[], bool] = lambda: False) -> uvicorn.Server:
+    """A server to run in a thread; it ends soon after its `should_exit` is set, or `over` is true."""
     config = uvicorn.Config(
         app,
         http="h11",
@@ -82,15 +95,18 @@ def make_server(app: FastAPI, *, ready: Callable[[], None]) -> uvicorn.Server:
         timeout_graceful_shutdown=GRACE,
         proxy_headers=False,  # X-Forwarded-* of strangers is not believed
     )
-    return _Server(config, ready)
+    return _Server(config, ready, over)
 
 
 class _Server(uvicorn.Server):
     """uvicorn's server, telling when it is up, and not waiting for open pages when it ends."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], over: Callable[[], bool]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._over = ready, over
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._over()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

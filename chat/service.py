@@ -24,8 +24,8 @@ from chat.pace import Pace
 from chat.pieces import Pieces
 from chat.reply import Answer, Comparison, Draft, Reply, Turn
 from chat.watcher import Loaded, Watcher
-from lm.backend import Prompt, Unavailable
-from lm.line import Late
+from lm.backend import Prompt
+from lm.line import Late, Unavailable
 from lm.loading import BaseText
 from lm.prompts import encode_chat
 from lm.settings import Sampling

@@ -42,7 +42,7 @@ def serve(settings: Settings, progress: Progress, open_browser: bool) -> Outcome
         backend.start()  # a server that is not there ends it here, before anybody connects
         try:
             app = build_app(store, backend, settings.chat, settings.sampling)
-            server.serve(app, listener, ready=ready)
+            server.serve(app, listener, ready=ready, failure=lambda: backend.failure)
         finally:
             backend.close()
     return Outcome({"served": True}, "Stopped.")

@@ -14,11 +14,6 @@ from lm.prompts import Message
 from lm.settings import Sampling
 from lm.stream import Stream
 from lm.threads import apart
-from problems import Problem
-
-
-class Unavailable(Problem):
-    """Whoever makes the answers cannot make one now; the request itself is in order."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +43,10 @@ class Backend(Protocol):
 
     def ready(self) -> bool:
         """Whether an answer could be begun now; may take a second or two to find out."""
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What has ended it for good, so that only a new process can answer again; None as long as it may answer."""
 
     def load(self, version: str, folder: Path) -> None:
         """Make the adapter in `folder` available as `version`; Problem: refused, and what serves goes on."""
@@ -93,7 +92,11 @@ class OwnEngine:
         self.engine.close()
 
     def ready(self) -> bool:
-        return True
+        return self.failure is None
+
+    @property
+    def failure(self) -> BaseException | None:
+        return self.engine.failure
 
     def load(self, version: str, folder: Path) -> None:
         apart(lambda: self.engine.install(version, read_adapter(folder, self.base)))

@@ -7,6 +7,7 @@ people only whose turn it is.
 
 from __future__ import annotations
 
+import logging
 import math
 import queue
 import threading
@@ -20,7 +21,7 @@ import torch
 from lm.adapters import Adapter, check_adapter
 from lm.figures import Figures
 from lm.likelihood import batches
-from lm.line import Late, Line
+from lm.line import Late, Line, Unavailable
 from lm.loading import Base
 from lm.lora import Version
 from lm.masks import steady_context
@@ -30,6 +31,8 @@ from lm.slots import Slots
 from lm.stream import Completion, Stream
 from lm.writer import decoder
 from problems import Problem
+
+log = logging.getLogger(__name__)
 
 BASE = "0"  # the version with the adapters off
 LONGEST_WAIT = 30  # seconds; the most that a refused caller is told to wait
@@ -41,6 +44,10 @@ class Engine:
     """Generates for many callers at once. Thread-safe.
 
     After `start` (or inside `with`) an own thread steps; without it `generate` steps in the caller's thread.
+
+    An error fails the requests that it struck, and the others go on. One that nobody can be named for, or that comes
+    while the struck ones are cleared away, leaves slots that cannot be trusted: the engine then breaks for good, every
+    stream ends with an error, and new requests are refused. `failure` tells.
     """
 
     def __init__(self, base: Base, settings: EngineSettings | None = None) -> None:
@@ -62,6 +69,8 @@ class Engine:
         self._outdated = True  # the versions have changed since the last step
         self._ended: Counter[str] = Counter()
         self._seconds = 1.0  # running mean of what an answer took, its wait included
+        self._unfinished: dict[Stream, bool] = {}  # every stream that has not ended, and whether it is live
+        self._failure: BaseException | None = None
         self._closing = False
         self._thread: threading.Thread | None = None
 
@@ -94,6 +103,11 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What broke the engine for good; None as long as it works."""
+        return self._failure
 
     # Versions
 
@@ -152,6 +166,7 @@ class Engine:
 
         Raises:
             QueueFull: too many wait already, of all or of this person's.
+            Unavailable: the engine is broken.
             Problem: unknown version, empty or too long prompt, or the engine is closed.
 
         A request whose deadline passes while it waits fails with `Late`.
@@ -163,6 +178,7 @@ class Engine:
             stream = Stream(version, self._noting(), self.settings.stream_interval)
             request = self._request(prompt_ids, sampling, held, stream, live=True, person=person, deadline=until)
             self._waiting.add(request, wait=min(LONGEST_WAIT, math.ceil(self._seconds)))
+            self._unfinished[stream] = True
             self._gate.notify_all()
         return stream
 
@@ -178,7 +194,8 @@ class Engine:
         While an own thread steps, streams go before these prompts and find a quarter of the slots free of them.
 
         Raises:
-            Problem: as `submit`, except that no queue limits the number of prompts. A failed request's error.
+            Problem: as `submit`, except that no queue limits the number of prompts.
+            Exception: a failed request's error, or the one that broke the engine meanwhile.
         """
         samplings = sampling if isinstance(sampling, list) else [sampling] * len(prompts)
         ended: queue.SimpleQueue[Stream] = queue.SimpleQueue()
@@ -189,6 +206,7 @@ class Engine:
                 for prompt, each in zip(prompts, samplings, strict=True)
             ]
             self._bulk.extend(requests)
+            self._unfinished.update((request.stream, False) for request in requests)
             self._gate.notify_all()
         try:
             for done in range(1, len(requests) + 1):
@@ -243,34 +261,68 @@ class Engine:
     def step(self) -> bool:
         """Advance every request by one token or one piece of its prompt; returns whether anything is left to do.
 
-        An error fails the requests it struck, and the engine goes on.
+        Raises:
+            Exception: it broke the engine, whose every stream has ended with an error.
         """
         slots = self._slots
         with self._stepping, torch.inference_mode():
-            self._attempt(self._sweep, lambda: [request for request in slots.rows if request.stream.cancelled])
-            self._attempt(self._admit, lambda: slots.rows)
-            self._attempt(slots.read, slots.next_to_read)
-            self._attempt(slots.advance, lambda: slots.rows[: slots.ready])
+            if self._failure is not None:
+                return False
+            try:
+                self._sweep()
+                self._admit()
+                self._attempt(slots.read, slots.next_to_read())
+                self._attempt(slots.advance, slots.rows[: slots.ready])
+            except Exception as error:
+                self._break(error)
+                raise
             with self._gate:
                 return bool(slots.rows or self._waiting or self._bulk)
 
     def _run(self) -> None:
-        while True:
-            with self._gate:
-                while not (self._slots.rows or self._waiting or self._bulk or self._closing or self._outdated):
-                    self._gate.wait()
-                if self._closing and not (self._slots.rows or self._waiting or self._bulk):
-                    return
-            self.step()
+        try:
+            while True:
+                with self._gate:
+                    while not (self._slots.rows or self._waiting or self._bulk or self._closing or self._outdated):
+                        self._gate.wait()
+                    if self._closing and not (self._slots.rows or self._waiting or self._bulk):
+                        return
+                self.step()
+        except BaseException as error:  # nobody else would hear of it
+            self._break(error)
+            log.critical("the engine has stopped", exc_info=error)
 
-    def _attempt(self, part: Callable[[], None], struck: Callable[[], Sequence[Request]]) -> None:
+    def _break(self, error: BaseException) -> None:
+        """End every stream with an error and refuse what comes. Whoever answers in bulk gets the error itself; readers
+        of streams, who may be strangers, hear nothing of the inside.
+        """
+        with self._gate:
+            if self._failure is not None:
+                return
+            self._failure = error
+            unfinished = list(self._unfinished.items())
+            self._slots.rows.clear()
+            self._waiting.drop(lambda request: True)
+            self._bulk.clear()
+        for stream, live in unfinished:
+            stream.fail(self._stopped() if live else error)
+
+    def _stopped(self) -> Unavailable:
+        stopped = Unavailable("The engine has stopped.", hint="Start it again; its log says why.")
+        stopped.__cause__ = self._failure
+        return stopped
+
+    def _attempt(self, part: Callable[[], None], struck: Sequence[Request]) -> None:
+        """Do a part of a step; an error in it ends the requests that it is done for."""
+        struck = list(struck)  # the part may let some of them go
         try:
             part()
         except Exception as error:  # handed to whoever waits for the answers
-            failed = list(struck())
-            for request in failed:
+            if not struck:
+                raise
+            for request in struck:
                 request.stream.fail(error)
-            self._slots.leave(failed)
+            self._slots.leave(struck, spoilt=True)
 
     def _sweep(self) -> None:
         """Drop what its caller has cancelled and what is late, running or waiting."""
@@ -297,7 +349,8 @@ class Engine:
                 request.close("deadline")
             else:
                 request.stream.fail(Late("The request's time was over before its turn came.", hint="Try again later."))
-        self._slots.leave(running)
+        if running:
+            self._attempt(lambda: self._slots.leave(running), running)
         if versions is not None:
             self._slots.keep(versions)
 
@@ -315,13 +368,15 @@ class Engine:
                 running[admitted[-1].person] += 1
             while self._bulk and len(admitted) < free - kept:
                 admitted.append(self._bulk.popleft())
-            self._slots.seat(sorted(admitted, key=lambda request: len(request.prompt)))
+            admitted.sort(key=lambda request: len(request.prompt))
+            self._attempt(lambda: self._slots.seat(admitted), admitted)
 
     def _noting(self, ended: Callable[[Stream], None] = lambda stream: None) -> Callable[[Stream], None]:
         """What a stream calls when it is over: its reason and its time are noted, then `ended` hears of it."""
         begun = time.monotonic()
 
         def note(stream: Stream) -> None:
+            self._unfinished.pop(stream, None)
             self._ended["failed" if stream.failed else stream.completion.finish_reason] += 1
             self._seconds += _SMOOTHING * (time.monotonic() - begun - self._seconds)
             ended(stream)
@@ -335,6 +390,8 @@ class Engine:
         return [*self._slots.rows, *self._waiting, *self._bulk]
 
     def _find(self, version: str) -> Version:
+        if self._failure is not None:
+            raise self._stopped()
         if self._closing:
             raise Problem("The engine is closed.", hint="Start it again.")
         if version not in self._versions:

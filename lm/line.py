@@ -17,6 +17,10 @@ class QueueFull(Problem):
         self.wait = wait
 
 
+class Unavailable(Problem):
+    """Whoever makes the answers cannot make one now; the request itself is in order."""
+
+
 class Late(Problem):
     """The request's time was over before it had a slot."""
 

@@ -74,15 +74,12 @@ class Request:
         return True
 
     def close(self, reason: FinishReason) -> None:
-        """End the stream with what there is."""
-        if self._writer is not None:
-            self._writer.finish()
-            text = self._writer.text
-        else:
-            spelled = self.token_ids
-            if spelled and spelled[-1] in self._ends:
-                spelled = spelled[:-1]
-            text = self._decode(spelled)
+        """End the stream with what there is; with an error where that cannot be spelled."""
+        try:
+            text = self._spelled()
+        except Exception as error:  # this request's alone
+            self.stream.fail(error)
+            return
         self.stream.finish(
             Completion(
                 self.token_ids,
@@ -95,3 +92,11 @@ class Request:
                 waited=self.waited,
             )
         )
+
+    def _spelled(self) -> str:
+        """The text of what was drawn, without the end token."""
+        if self._writer is not None:
+            self._writer.finish()
+            return self._writer.text
+        ended = self.token_ids[-1:] and self.token_ids[-1] in self._ends
+        return self._decode(self.token_ids[:-1] if ended else self.token_ids)

@@ -120,14 +120,16 @@ class Slots:
             request.filled += 1
         self._draw(rows, logits, self._plan)
 
-    def leave(self, leaving: Iterable[Request]) -> None:
-        """Free the slots of `leaving`, those that have one, keeping the rows gapless."""
+    def leave(self, leaving: Iterable[Request], spoilt: bool = False) -> None:
+        """Free the slots of `leaving`, those that have one, keeping the rows gapless. `spoilt`: nothing that the slots
+        hold can be believed, so all of it is cleared and none remembered.
+        """
         for request in leaving:
             if request not in self.rows:
                 continue
             row = self.rows.index(request)
             self.generated_tokens += len(request.token_ids)
-            if request.stream.failed:
+            if spoilt or request.stream.failed:
                 self._cache.clear(row)
             elif request.live and request.filled:
                 self._remember(request, row)

@@ -130,16 +130,20 @@ class Stream:
                 self._wake()
 
     def finish(self, completion: Completion) -> None:
-        """Engine's side: end well."""
+        """Engine's side: end well; does nothing to a stream that has ended."""
         with self._changed:
+            if self.done:
+                return
             self._completion = completion
             self._wake()
         if self._ended is not None:
             self._ended(self)
 
     def fail(self, error: BaseException) -> None:
-        """Engine's side: end with an error."""
+        """Engine's side: end with an error; does nothing to a stream that has ended."""
         with self._changed:
+            if self.done:
+                return
             self._error = error
             self._wake()
         if self._ended is not None:

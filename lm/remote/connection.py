@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from lm.backend import Unavailable
+from lm.line import Unavailable
 from lm.remote.refusals import HINT, refusal
 from lm.settings import BackendSettings
 from problems import Problem
@@ -76,6 +76,11 @@ class Connection:
                     self._alive = False
                 self._probed = time.monotonic()
             return self._alive
+
+    @property
+    def failure(self) -> BaseException | None:
+        """A server that went away may come back."""
+        return None
 
     async def _leave(self) -> None:
         await self._finish()

@@ -9,8 +9,7 @@ from typing import Any
 
 import httpx
 
-from lm.backend import Unavailable
-from lm.line import QueueFull
+from lm.line import QueueFull, Unavailable
 from problems import Problem
 
 HINT = "Start it, or set backend.kind = engine."

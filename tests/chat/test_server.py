@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -14,7 +18,25 @@ from chat.settings import ChatSettings
 from lm.loading import Base
 from problems import Problem
 
-from .conftest import Running, running_chat, until
+from .conftest import Running, own_engine, running_chat, until
+
+ROOT = Path(__file__).parents[2]
+# `ratchet serve` with an engine that breaks for good at the first request that it reads.
+BREAKS = """
+import sys
+import ratchet
+from lm.slots import Slots
+
+read = Slots.next_to_read
+def breaks(slots):
+    if slots.rows:
+        raise RuntimeError("the memory of the machine is gone")
+    return read(slots)
+
+Slots.next_to_read = breaks
+sys.argv = ["ratchet", "serve", "--port", sys.argv[1]]
+ratchet.main()
+"""
 
 
 def test_a_taken_port_is_said_before_anything_is_loaded() -> None:
@@ -71,3 +93,56 @@ def test_stopping_waits_for_answers_but_not_for_open_pages(tmp_path: Path, tiny_
     caller.join()
     assert answers[0].json()["choices"][0]["finish_reason"] == "length", "the caller had the whole answer"
     assert seconds < GRACE / 2
+
+
+def test_a_broken_engine_is_not_ready_and_refuses_at_once(
+    tmp_path: Path, tiny_base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = own_engine(tiny_base)
+
+    def breaks(*_: object) -> None:
+        raise RuntimeError("a secret of the inside")
+
+    with running_chat(tmp_path, tiny_base, ChatSettings(), backend=backend) as chat:
+        assert chat.client.get("/readyz").status_code == 200
+        monkeypatch.setattr(backend.engine._slots, "next_to_read", breaks)
+        answers = [chat.ask(), chat.ask()]
+        body = {"messages": [{"role": "user", "content": "Hello"}], "stream": True}
+        answers.append(chat.client.post("/v1/chat/completions", json=body))
+        for answer in answers:
+            assert answer.status_code == 503, answer.text
+            assert answer.json()["error"]["code"] == "backend_unavailable"
+            assert "secret" not in answer.text
+        assert chat.client.get("/readyz").status_code == 503
+        assert chat.client.get("/healthz").status_code == 200
+        assert chat.service.under_way == 0
+
+
+def test_a_server_whose_engine_breaks_ends_with_a_message_and_a_status(tmp_path: Path, tiny_folder: Path) -> None:
+    with claim("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+    places = {"RATCHET_HOME": str(tmp_path / "home"), "RATCHET_MODEL": str(tiny_folder), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", BREAKS, str(port)], env=os.environ | places, stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            until(lambda: server.poll() is not None or _answers(url), 100)
+            answer = httpx.post(f"{url}/v1/chat/completions", json={"messages": [{"role": "user", "content": "Hi"}]})
+            assert answer.status_code == 503
+            status = server.wait(30)
+        finally:
+            if server.poll() is None:
+                server.send_signal(signal.SIGKILL)
+        assert server.stderr is not None
+        said = server.stderr.read()
+    assert status == 1, said
+    assert "what makes the answers has stopped (RuntimeError: the memory of the machine is gone)" in said
+    assert "lm/engine.py" in said, "the log has the cause"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False

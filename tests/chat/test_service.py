@@ -11,9 +11,9 @@ from chat.pace import Pace
 from chat.reply import Turn
 from chat.service import Service, TooLong
 from chat.watcher import Watcher
-from lm.backend import OwnEngine, Unavailable
+from lm.backend import OwnEngine
 from lm.engine import Engine
-from lm.line import QueueFull
+from lm.line import QueueFull, Unavailable
 from lm.loading import Base
 from lm.prompts import encode_chat
 from lm.settings import EngineSettings, Sampling

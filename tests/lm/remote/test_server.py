@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from fastapi import Response
 
-from lm.backend import Prompt, Unavailable
+from lm.backend import Prompt
 from lm.engine import Engine
-from lm.line import Late, QueueFull
+from lm.line import Late, QueueFull, Unavailable
 from lm.loading import Base
 from lm.prompts import encode_chat
 from lm.remote.server import Remote

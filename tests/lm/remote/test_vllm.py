@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from lm.adapters import read_adapter, write_adapter
-from lm.backend import Unavailable
 from lm.engine import Engine
+from lm.line import Unavailable
 from lm.loading import Base
 from lm.remote.vllm import VLLM
 from lm.settings import BackendSettings, EngineSettings, Sampling
