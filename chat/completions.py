@@ -21,6 +21,7 @@ from chat import people
 from chat.access import scope
 from chat.errors import explain
 from chat.history import weave
+from chat.keyring import check_scope, grant_of
 from chat.logprobs import Lister, lister
 from chat.pace import Pace
 from chat.pieces import Piece
@@ -56,6 +57,7 @@ def completions_router(service: Service, pace: Pace) -> APIRouter:
     )
     async def complete(body: ChatRequest, request: Request) -> Response:
         pace.step(people.named_in(request, body.user))
+        await asyncio.to_thread(check_model, service, request, body.model)
         turns = await asyncio.to_thread(_turns, service, body, request)
         replies = await _begin_all(service, turns, sampling_of(body, service.sampling))
         head = _head(replies, bool(body.stream))
@@ -70,17 +72,30 @@ def completions_router(service: Service, pace: Pace) -> APIRouter:
         return JSONResponse(head | {"choices": choices, "usage": _usage(replies, answers)})
 
     @router.get("/models", summary="The names that can be asked for", response_model=ModelList)
-    async def models() -> dict[str, Any]:
-        names = await asyncio.to_thread(service.watcher.models)
+    async def models(request: Request) -> dict[str, Any]:
+        grant = grant_of(request)
+        names = await asyncio.to_thread(service.watcher.models, unproven=grant is None or grant.allows("operate"))
         return {"object": "list", "data": [_model(name) for name in names]}
 
     @router.get("/models/{model}", summary="One name that can be asked for", response_model=Model)
-    async def model(model: str) -> dict[str, Any]:
+    async def model(model: str, request: Request) -> dict[str, Any]:
+        await asyncio.to_thread(check_model, service, request, model)
         if model not in await asyncio.to_thread(service.watcher.models):
             raise UnknownModel(f"there is no model {model!r}", hint="GET /v1/models lists the names")
         return _model(model)
 
     return router
+
+
+def check_model(service: Service, request: Request, model: str) -> None:
+    """Versions that the gate has not passed are for the scope operate.
+
+    Raises:
+        UnknownModel: there is no such version.
+        NotAllowed: the caller's key is not good for it.
+    """
+    if service.watcher.unproven(model):
+        check_scope(request, "operate")
 
 
 def sampling_of(body: ChatRequest, default: Sampling) -> Sampling:

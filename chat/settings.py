@@ -26,7 +26,7 @@ class ChatSettings:
     )
     poll_seconds: float = 1.0  # how often the running server looks for what serves and for a newer reward model
     retry_seconds: float = 30.0  # how long a version that could not be loaded is left alone before another try
-    loaded_versions: int = 4  # versions kept in memory beside the one that serves
+    loaded_versions: int = 4  # versions kept in memory beside what serves and the canary, the last asked for by name
     ratings_per_minute: int = 600  # most that one person may give; 0: no limit
     require_key: bool = False  # whether API and page are for holders of a key alone: ratchet key add
     requests_per_minute: int = 0  # most completions that one person may ask for by the API; 0: no limit
@@ -38,6 +38,8 @@ class ChatSettings:
     def __post_init__(self) -> None:
         if self.candidates < 2:
             raise Problem(f"The chat's candidates is {self.candidates}.", hint="Give at least 2.")
+        if self.loaded_versions < 1:
+            raise Problem(f"The chat's loaded_versions is {self.loaded_versions}.", hint="Give at least 1.")
         for name in ("pair_share", "uniform_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise Problem(f"The chat's {name} is {getattr(self, name)}.", hint="Give a number from 0 to 1.")

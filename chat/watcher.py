@@ -1,8 +1,9 @@
 """Which version answers: follows the store while the server runs, and loads versions that are asked for by name.
 
 A promoted version is loaded by the backend while the one before answers, and only then becomes the alias `ratchet`. A
-stream keeps the version it began with: the backend frees a version when its last request has ended. What served before
-stays loaded, so that a rollback is as quick as a glance at the store.
+stream keeps the version it began with. What served before stays loaded, so that a rollback is as quick as a glance at
+the store. Beside what serves and the canary only so many versions are held; those asked for least recently go first,
+and are loaded again when they are asked for again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sqlalchemy import select
 
 from lm.adapters import adapter_hash
 from lm.backend import Backend, Prompt
+from lm.line import Unavailable
 from lm.settings import Sampling
 from lm.stream import Stream
 from problems import Problem
@@ -29,6 +31,8 @@ from store.versions import serving
 log = logging.getLogger(__name__)
 
 ALIAS = "ratchet"
+MOST_DIGITS = 18  # of a version's number, which is one of 64 bits
+UNPROVEN = ("candidate", "rejected")  # statuses of versions that never served and that no trial in the chat shows
 
 
 class UnknownModel(Problem):
@@ -57,7 +61,8 @@ class Watcher:
     Args:
         poll_seconds: time between two looks at the store.
         retry_seconds: time before a version that failed to load is tried again.
-        keep: versions held beside the one that serves, the most recently used first.
+        keep: versions held beside the base, what serves and the canary: those asked for most recently. One that still
+            answers a stream is not let go of.
     """
 
     def __init__(
@@ -75,9 +80,10 @@ class Watcher:
         self._store, self._backend = store, backend
         self._poll, self._retry, self._keep = poll_seconds, retry_seconds, keep
         self._held: OrderedDict[int, Loaded] = OrderedDict()  # beside the base, least recently used first
+        self._streams: dict[int, list[Stream]] = {}  # begun by a held version and perhaps not over
         self._refused_at: dict[int, float] = {}
         self._lock = threading.Lock()  # guards what serves and what is held
-        self._loading = threading.Lock()  # one version at a time, while answers go on
+        self._loading = threading.Lock()  # one version comes or goes at a time, while answers go on
         self._task: asyncio.Task[None] | None = None
 
     def first_look(self) -> None:
@@ -85,12 +91,13 @@ class Watcher:
         with self._store.session(reading=True) as session:
             rows = {row.id: (row.parent_id, row.adapter, row.adapter_hash) for row in session.scalars(select(Version))}
             wanted: int | None = serving(session).id
-        while wanted:
-            parent, adapter, digest = rows[wanted]
-            if self._load(wanted, adapter, digest):
-                break
-            wanted = parent
-        self._flip(wanted or 0)
+        with self._loading:
+            while wanted:
+                parent, adapter, digest = rows[wanted]
+                if self._load(wanted, adapter, digest):
+                    break
+                wanted = parent
+            self._flip(wanted or 0)
         self.look()
 
     def look(self) -> None:
@@ -103,9 +110,13 @@ class Watcher:
                 .where(Version.status == "canary")
                 .order_by(Version.id.desc())
             ).first()
-        if wanted[0] != self.serving.id and self._load(*wanted):
-            self._flip(wanted[0])
-        self.canary = self._held.get(trial.id) if trial and self._load(*trial) else None
+        with self._loading:
+            if wanted[0] != self.serving.id and self._load(*wanted):
+                self._flip(wanted[0])
+            loaded = trial is not None and self._load(*trial)
+            with self._lock:
+                self.canary = self._held[trial.id] if trial and loaded else None
+            self._let_go()
 
     def submit(
         self, model: str, prompt: Prompt, sampling: Sampling, person: str = "", deadline: float | None = None
@@ -118,22 +129,50 @@ class Watcher:
 
         Raises:
             UnknownModel: no such version, or its adapter cannot be read.
+            Unavailable: as many versions as may be held are all being answered by.
             Problem: the backend's own refusals (prompt too long, queue full).
         """
-        if model == ALIAS:
-            with self._lock:
-                return self._backend.ask(prompt, sampling, str(self.serving.id), person, deadline), self.serving
-        wanted = self._named(model)
+        wanted = None if model == ALIAS else self._number(model)
+        asking = prompt, sampling, person, deadline
         with self._lock:
-            loaded = BASE if wanted == 0 else self._held[wanted]
-            if wanted:
-                self._held.move_to_end(wanted)
-            return self._backend.ask(prompt, sampling, str(wanted), person, deadline), loaded
-
-    def models(self) -> list[str]:
-        """The names that can be asked for, the alias first."""
+            version = self.serving.id if wanted is None else wanted
+            if version == 0 or version in self._held:
+                return self._ask(version, *asking)
         with self._store.session(reading=True) as session:
-            return [ALIAS, *(f"{ALIAS}@{each}" for each in session.scalars(select(Version.id).order_by(Version.id)))]
+            row: Version | None = session.get(Version, version)
+            if row is None:
+                raise UnknownModel(f"there is no version {version}", hint="GET /v1/models lists the names")
+            adapter, digest = row.adapter, row.adapter_hash
+        with self._loading:  # until the answer has begun, so that nobody lets go of the version in between
+            if version not in self._held and not self._rests(version) and not self._let_go(room=1):
+                raise Unavailable(
+                    f"the {self._keep} versions that may be loaded are all in use", hint="try again later"
+                )
+            if not self._load(version, adapter, digest):
+                raise UnknownModel(
+                    f"version {version} cannot be served: {self.refused[version]}", hint="promote another"
+                )
+            with self._lock:
+                return self._ask(version, *asking)
+
+    def models(self, *, unproven: bool = True) -> list[str]:
+        """The names that can be asked for, the alias first; those of unproven versions only where wanted."""
+        versions = select(Version.id).order_by(Version.id)
+        if not unproven:
+            versions = versions.where(Version.status.not_in(UNPROVEN))
+        with self._store.session(reading=True) as session:
+            return [ALIAS, *(f"{ALIAS}@{each}" for each in session.scalars(versions))]
+
+    def unproven(self, model: str) -> bool:
+        """Whether a name asks for a version that is a candidate, or that the gate rejected.
+
+        Raises UnknownModel for what is no version's name.
+        """
+        if model == ALIAS:
+            return False
+        statuses = select(Version.status).where(Version.id == self._number(model))
+        with self._store.session(reading=True) as session:
+            return session.scalar(statuses) in UNPROVEN
 
     def held(self) -> list[int]:
         """Ids of the versions in memory, the base's first."""
@@ -166,28 +205,34 @@ class Watcher:
             except Exception:  # the store may be away for a moment: what serves goes on serving
                 log.exception("could not see what should serve; version %d goes on", self.serving.id)
 
-    def _named(self, model: str) -> int:
+    def _number(self, model: str) -> int:
         name, _, number = model.partition("@")
-        if name != ALIAS or not number.isascii() or not number.isdigit():
+        if name != ALIAS or not number.isascii() or not number.isdigit() or len(number) > MOST_DIGITS:
             raise UnknownModel(f"there is no model {model!r}", hint="GET /v1/models lists the names")
-        wanted = int(number)
-        if wanted:
-            with self._store.session(reading=True) as session:
-                row: Version | None = session.get(Version, wanted)
-                if row is None:
-                    raise UnknownModel(f"there is no version {wanted}", hint="GET /v1/models lists the names")
-                adapter, digest = row.adapter, row.adapter_hash
-            if not self._load(wanted, adapter, digest):
-                raise UnknownModel(f"version {wanted} cannot be served: {self.refused[wanted]}", hint="promote another")
-        return wanted
+        return int(number)
+
+    def _ask(
+        self, version: int, prompt: Prompt, sampling: Sampling, person: str, deadline: float | None
+    ) -> tuple[Stream, Loaded]:
+        """Begin an answer by a version that is held; the lock is held, too."""
+        if version == 0:
+            return self._backend.ask(prompt, sampling, "0", person, deadline), BASE
+        self._held.move_to_end(version)
+        stream = self._backend.ask(prompt, sampling, str(version), person, deadline)
+        begun = self._streams.setdefault(version, [])
+        begun[:] = [each for each in begun if not each.done] + [stream]
+        return stream, self._held[version]
 
     def _load(self, version: int, adapter: str | None, digest: str | None) -> bool:
-        """Have the backend hold a version; False if its adapter is refused."""
-        with self._loading:
-            return version == 0 or version in self._held or self._load_anew(version, adapter, digest)
+        """Have the backend hold a version; False if its adapter is refused. `_loading` is held."""
+        return version == 0 or version in self._held or self._load_anew(version, adapter, digest)
+
+    def _rests(self, version: int) -> bool:
+        """Whether it failed to load so lately that it is not tried again."""
+        return time.monotonic() - self._refused_at.get(version, float("-inf")) < self._retry
 
     def _load_anew(self, version: int, adapter: str | None, digest: str | None) -> bool:
-        if time.monotonic() - self._refused_at.get(version, float("-inf")) < self._retry:
+        if self._rests(version):
             return False
         try:
             folder = self._store.home / (adapter or "")
@@ -205,16 +250,30 @@ class Watcher:
         self._refused_at.pop(version, None)
         return True
 
+    def _let_go(self, room: int = 0) -> bool:
+        """Let go of the versions asked for least recently, until `room` more fit; False if too many are in use.
+
+        `_loading` is held, so that nobody counts on a version that goes.
+        """
+        with self._lock:
+            kept = {self.serving.id} | ({self.canary.id} if self.canary else set())
+            others = [version for version in self._held if version not in kept]
+            idle = [each for each in others if all(stream.done for stream in self._streams.get(each, ()))]
+            excess = max(0, len(others) + room - self._keep)
+            if room and excess > len(idle):
+                return False
+            for version in idle[:excess]:
+                del self._held[version]
+                self._streams.pop(version, None)
+                self._backend.remove(str(version))
+            return excess <= len(idle)
+
     def _flip(self, version: int) -> None:
-        """Make a held version the one that serves, and let go of those long unused."""
+        """Make a held version the one that serves. `_loading` is held."""
         with self._lock:
             previous = self.serving
             self.serving = BASE if version == 0 else self._held[version]
             for kept in (previous.id, version):
                 if kept in self._held:
                     self._held.move_to_end(kept)
-            while len(self._held) > self._keep + 1:
-                old = next(iter(self._held))
-                del self._held[old]
-                self._backend.remove(str(old))
         log.info("version %d serves", version)

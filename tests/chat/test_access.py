@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,8 +27,9 @@ from store.group import Group
 from store.keys import add_key, revoke_key
 from store.people import erase
 from store.schema import Person
+from store.versions import list_versions
 
-from .conftest import SAMPLING, Running, own_engine, running_chat, until
+from .conftest import SAMPLING, Running, add_adapter, own_engine, running_chat, until
 
 ASK: Any = [{"role": "user", "content": "Where is my parcel?"}]
 BODY = {"messages": ASK, "max_tokens": 2}
@@ -305,3 +307,45 @@ def test_the_openapi_document_names_the_scheme(running: Running) -> None:
         for route in methods.values():
             keyed = path.startswith("/v1/") or path == "/metrics"
             assert route.get("security") == ([{name: []}] if keyed else None), path
+
+
+@pytest.fixture
+def statuses(locked: Running) -> dict[str, str]:
+    """A version of each status by the name that asks for it."""
+    found = {"ratchet": "serves", "ratchet@0": "base"}
+    with locked.store.session() as session:
+        made = {f"ratchet@{row.id}": row.status for row in list_versions(session) if row.id}
+    for seed, status in enumerate(("candidate", "rejected", "canary", "promoted", "retired"), 40):
+        if status not in made.values():
+            made[f"ratchet@{add_adapter(locked.store, locked.base, seed, status=status)}"] = status
+    return found | made
+
+
+def test_unproven_versions_answer_for_operators_alone(locked: Running, statuses: dict[str, str]) -> None:
+    chats, operates = key(locked.store, "chat", "rate")[0], key(locked.store, "operate")[0]
+    for name, status in statuses.items():
+        hidden = status in ("candidate", "rejected")
+        for headers, allowed in ((chats, not hidden), (operates, True)):
+            said = locked.client.post("/v1/chat/completions", headers=headers, json=BODY | {"model": name})
+            assert said.status_code == (200 if allowed else 403), (status, said.text)
+            shown = locked.client.get(f"/v1/models/{name}", headers=headers)
+            assert shown.status_code == (200 if allowed else 403)
+            if not allowed:
+                assert said.json()["error"]["code"] == shown.json()["error"]["code"] == "missing_scope"
+                assert "operate" in said.json()["error"]["message"]
+            listed = locked.client.get("/v1/models", headers=headers).json()["data"]
+            assert (name in [model["id"] for model in listed]) == allowed
+    for headers in (chats, operates):
+        absent = locked.client.post("/v1/chat/completions", headers=headers, json=BODY | {"model": "ratchet@999"})
+        assert absent.status_code == 404
+
+
+def test_without_required_keys_unproven_versions_answer_all_but_lesser_keys(tmp_path: Path, tiny_base: Base) -> None:
+    with running_chat(tmp_path, tiny_base, ChatSettings(pair_share=0.0)) as chat:
+        name = f"ratchet@{add_adapter(chat.store, tiny_base, 1, status='rejected')}"
+        lesser, operates = key(chat.store, "chat", "rate")[0], key(chat.store, "operate")[0]
+        for headers, status in (({}, 200), (operates, 200), (lesser, 403)):
+            said = chat.client.post("/v1/chat/completions", headers=headers, json=BODY | {"model": name})
+            assert said.status_code == status
+            listed = chat.client.get("/v1/models", headers=headers).json()["data"]
+            assert (name in [model["id"] for model in listed]) == (status == 200)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from pathlib import Path
@@ -11,11 +12,12 @@ from chat.settings import ChatSettings
 from chat.watcher import UnknownModel, Watcher
 from lm.backend import OwnEngine, Prompt
 from lm.engine import Engine
+from lm.line import Unavailable
 from lm.loading import Base
 from lm.prompts import encode_chat
 from lm.settings import Sampling
 from store.database import Store
-from store.versions import rollback
+from store.versions import rollback, set_status
 
 from .conftest import add_adapter, running_chat, serve_version, until
 
@@ -99,14 +101,90 @@ def test_versions_asked_for_by_name_come_and_go(
 ) -> None:
     made = [add_adapter(store, tiny_base, seed) for seed in range(5)]
     assert watcher.models() == ["ratchet", "ratchet@0", *(f"ratchet@{each}" for each in made)]
-    spoken = [says(watcher, tiny_base, f"ratchet@{each}") for each in made]
+    spoken = []
+    for each in made:
+        spoken.append(says(watcher, tiny_base, f"ratchet@{each}"))
+        assert len(engine.versions()) <= 1 + 2, "the base, and those kept"
+        assert engine.versions() == [str(held) for held in watcher.held()]
+    assert watcher.held() == [0, *made[-2:]], "those asked for last"
     serve_version(store, made[0])
     watcher.look()
-    assert len(engine.versions()) <= 1 + 2 + 1, "the base, what serves, and those kept"
+    assert watcher.held() == [0, *made[-2:], made[0]]
     assert [says(watcher, tiny_base, f"ratchet@{each}") for each in made] == spoken, "loaded again where needed"
-    for name in ("gpt-4", "ratchet@", "ratchet@-1", "ratchet@1.0", "ratchet@99", "ratchet@²"):
+    assert set(watcher.held()) == {0, made[0], *made[-2:]}
+    for name in ("gpt-4", "ratchet@", "ratchet@-1", "ratchet@1.0", "ratchet@99", "ratchet@²", f"ratchet@{9**99}"):
         with pytest.raises(UnknownModel):
             watcher.submit(name, Prompt([], [1]), GREEDY)
+        with pytest.raises(UnknownModel):
+            watcher.unproven(name) or watcher.submit(name, Prompt([], [1]), GREEDY)
+
+
+def test_a_version_asked_for_again_is_kept_before_older_ones(watcher: Watcher, store: Store, tiny_base: Base) -> None:
+    first, second, third = (add_adapter(store, tiny_base, seed) for seed in range(3))
+    for each in (first, second, first, third):
+        says(watcher, tiny_base, f"ratchet@{each}")
+    assert watcher.held() == [0, first, third]
+
+
+def test_what_serves_the_canary_and_what_answers_are_not_let_go_of(
+    watcher: Watcher, store: Store, tiny_base: Base
+) -> None:
+    serves, trial, busy, spare, other, last = (add_adapter(store, tiny_base, seed) for seed in range(6))
+    serve_version(store, serves)
+    with store.session() as session:
+        set_status(session, trial, "canary")
+    watcher.look()
+    long = Sampling(max_tokens=480, ignore_eos=True)
+    answering, _ = watcher.submit(f"ratchet@{busy}", Prompt([], [5, 6]), long)
+    for each in (spare, other):
+        says(watcher, tiny_base, f"ratchet@{each}")
+    assert set(watcher.held()) == {0, serves, trial, busy, other}
+    also, _ = watcher.submit(f"ratchet@{other}", Prompt([], [5, 6]), long)
+    with pytest.raises(Unavailable, match="2 versions that may be loaded are all in use"):
+        says(watcher, tiny_base, f"ratchet@{last}")
+    assert set(watcher.held()) == {0, serves, trial, busy, other}
+    for stream in (answering, also):
+        stream.cancel()
+        list(stream)
+    assert says(watcher, tiny_base, f"ratchet@{last}")
+    assert len(watcher.held()) == 3 + 2
+    serve_version(store, last)  # the canary and what served before are as the others are now
+    with store.session() as session:
+        set_status(session, trial, "rejected")
+    watcher.look()
+    assert len(watcher.held()) == 2 + 2
+
+
+def test_many_callers_of_many_versions_are_all_answered(
+    watcher: Watcher, engine: Engine, store: Store, tiny_base: Base
+) -> None:
+    """More versions than are held, asked for at the same time: each lets go of another one's, and none is refused."""
+    made = [add_adapter(store, tiny_base, seed) for seed in range(5)]
+    expected = {each: says(watcher, tiny_base, f"ratchet@{each}") for each in made}
+    wrong: list[object] = []
+    most = 0
+
+    def call(number: int) -> None:
+        nonlocal most
+        draws = random.Random(number)
+        for _ in range(25):
+            each = draws.choice(made)
+            try:
+                if says(watcher, tiny_base, f"ratchet@{each}") != expected[each]:
+                    wrong.append(each)
+            except Unavailable:
+                continue  # all that may be held were answering
+            except BaseException as error:
+                wrong.append(error)
+            most = max(most, len(engine.versions()))
+
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(4)]
+    for caller in callers:
+        caller.start()
+    while any(caller.is_alive() for caller in callers):
+        watcher.look()
+    assert wrong == []
+    assert most <= 1 + 2
 
 
 def test_the_canary_is_loaded_and_let_go(watcher: Watcher, store: Store, tiny_base: Base) -> None:
