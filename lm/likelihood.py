@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lm.output_head import OutputHead, tiles
+
 Completed = tuple[list[int], int]  # token ids of prompt and completion; where the completion starts
 
 
@@ -49,16 +51,12 @@ def batch_of(
     return Batch(places, ids.to(device), reads.to(device), scored[:, 1:].to(device))
 
 
-def log_probabilities(model: nn.Module, batch: Batch) -> Tensor:
-    """log p of every next token, float32 [B, T - 1, vocabulary]."""
-    logits = model(input_ids=batch.ids, attention_mask=batch.reads, use_cache=False).logits[:, :-1]
-    return logits.float().log_softmax(-1)
-
-
 def log_likelihood(model: nn.Module, batch: Batch) -> Tensor:
     """Summed log-likelihood of each completion of a batch, [B]."""
-    logp = log_probabilities(model, batch).gather(-1, batch.ids[:, 1:, None]).squeeze(-1)
-    return (logp * batch.scored).sum(1)
+    head = OutputHead(model)
+    hidden = head.hidden_states(batch.ids, batch.reads)[batch.scored]
+    logps = head.of_tokens(hidden, batch.ids[:, 1:][batch.scored])
+    return logps.new_zeros(batch.scored.shape).masked_scatter(batch.scored, logps).sum(1)
 
 
 @torch.inference_mode()
@@ -70,9 +68,11 @@ def mean_kl(
     At each position the sum over the vocabulary is exact; only the path is a sample.
     """
     device = next(policy.parameters()).device
+    ours, theirs = OutputHead(policy), OutputHead(reference)
     total = 0.0
     for batch in batches(sequences, pad_id, size, device):
-        logp, logq = log_probabilities(policy, batch), log_probabilities(reference, batch)
-        kl = (logp.exp() * (logp - logq)).sum(-1)
-        total += float((kl * batch.scored).sum())
+        states = [head.hidden_states(batch.ids, batch.reads)[batch.scored] for head in (ours, theirs)]
+        for mine, other in tiles(ours.vocabulary, *states):
+            logp, logq = ours(mine), theirs(other)
+            total += float((logp.exp() * (logp - logq)).sum())
     return total / len(sequences)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lm.loading import Base
+from lm.output_head import tiles
 from lm.prompts import Message, fit_chat
 
 ANSWER_SHARE = 0.5  # of the context that an answer may take before its tail is cut
@@ -113,10 +114,13 @@ def _pooled(base: Base, ids: Tensor, reads: Tensor, answer: Tensor) -> Tensor:
 def _surprise(base: Base, states: Tensor, ids: Tensor, answer: Tensor) -> Tensor:
     """[N, 6] figures of how probable the trunk finds the answer, in nats."""
     said = answer[:, 1:]  # the position before a token predicts it
-    logits = base.model.get_output_embeddings()(states[:, :-1][said]).float().log_softmax(-1)
-    chosen = logits.gather(-1, ids[:, 1:][said][:, None])[:, 0]
-    entropy = -(logits.exp() * logits).sum(-1)
-    lead = logits.amax(-1) - chosen
+    head, figures = base.model.get_output_embeddings(), []
+    vocabulary = base.model.config.get_text_config().vocab_size
+    for hidden, tokens in tiles(vocabulary, states[:, :-1][said], ids[:, 1:][said]):
+        logps = head(hidden).float().log_softmax(-1)
+        own = logps.gather(-1, tokens[:, None])[:, 0]
+        figures.append(torch.stack([own, -(logps.exp() * logps).sum(-1), logps.amax(-1) - own]))
+    chosen, entropy, lead = torch.cat(figures, dim=1)
 
     def spread(values: Tensor) -> Tensor:
         """Back to [N, L - 1], zero outside the answer."""

@@ -26,6 +26,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lm.likelihood import Completed, batches, log_likelihood
+from lm.output_head import OutputHead
+from problems import Problem
 from rl.policy import ACTIVE
 
 Space = Literal["matrices", "product"]
@@ -102,7 +104,11 @@ def fisher_information(
 
     Returns:
         float32, by parameter name and of the parameter's shape; in the space of products by module path, [out, in].
+
+    Raises:
+        Problem: the adapter changes the output head, which is gone through a tile of positions at a time.
     """
+    frozen_head(model)
     with torch.no_grad():
         fisher = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in adapter_state(model, space).items()}
     if space == "matrices":
@@ -125,6 +131,18 @@ def fisher_information(
         model.zero_grad(set_to_none=True)
         model.train(was_training)
     return {name: total / len(sequences) for name, total in fisher.items()}
+
+
+def frozen_head(model: PeftModel) -> OutputHead:
+    """The policy's output head. Raises Problem if the adapter changes it."""
+    head = OutputHead(model)
+    if head.adapted:
+        raise Problem(
+            "The policy's adapter changes the output head, and what holds a training needs it as the parent had it.",
+            hint="Train without the head, or set anchor.replay and anchor.strength to 0.",
+            status=2,
+        )
+    return head
 
 
 def _square_gradients(total: Tensor) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:

@@ -15,6 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from lm.loading import DTYPES
 from problems import Problem
 from rl.workspace import Workspace
 
-CONFIGURATIONS = Path(__file__).parents[1] / "deploy" / "accelerate"
+CONFIGURATIONS = Path(str(files("deploy"))) / "accelerate"
 MARK = "ratchet: "  # before each line, a JSON object, that a worker means for the process that launched it
 TASK, TRAINED, OUTPUT = "task.json", "trained.json", "output.log"
 KEY = "RATCHET_BACKEND_KEY"  # the server's, in the workers' environment

@@ -8,7 +8,6 @@ Elastic weight consolidation is its second-order form, so both strengths have on
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,14 +17,10 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from lm.likelihood import Batch, Completed, batches
-from problems import Problem
-from rl.anchor import adapter_parameters
-
-CHUNK = 2**22  # logits that are held at a time: 16 MB of float32
+from lm.output_head import tiles
+from rl.anchor import adapter_parameters, frozen_head
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ class ParentKL:
     """KL(parent || policy) on replayed answers, and its gradient.
 
     The parent's last hidden states at the answers' positions are computed once, [positions, width] an answer; logits
-    of both are made from hidden states by the one frozen head, a few positions at a time, and never kept.
+    of both are made from hidden states by the one frozen head, a tile of positions at a time, and never kept.
 
     Args:
         model: the policy; its adapter is left as it is.
@@ -74,12 +69,10 @@ class ParentKL:
 
     def __init__(self, model: PeftModel, replay: Replay, pad_id: int, batch: int) -> None:
         self.model, self.replay, self.pad_id = model, replay, pad_id
-        base = model.get_base_model()
-        self._trunk = base.base_model
-        self._head = _Head(base)
+        self._head = frozen_head(model)
         self._parents: list[Tensor] = [torch.empty(0)] * len(replay.sequences)
         with torch.no_grad(), _standing_at(model, replay.parent), _evaluating(model):
-            for rows in batches(replay.sequences, pad_id, batch, base.device):
+            for rows in batches(replay.sequences, pad_id, batch, self._device):
                 hidden = self._hidden(rows)
                 for i, place in enumerate(rows.rows):
                     self._parents[place] = hidden[i][rows.scored[i]].clone()
@@ -101,17 +94,12 @@ class ParentKL:
         return self.model.get_base_model().device
 
     def _hidden(self, rows: Batch) -> Tensor:
-        """Last hidden states [B, T - 1, width] that predict the next tokens. `forward` itself is called: whoever
-        reads the trunk through hooks reads rollouts, not this.
-        """
-        states = self._trunk.forward(input_ids=rows.ids, attention_mask=rows.reads, use_cache=False)
-        return states.last_hidden_state[:, :-1]
+        return self._head.hidden_states(rows.ids, rows.reads)
 
     def _through_head(self, ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
         """Summed KL of hidden states [N, width] and its gradient in those of the policy [N, width]."""
-        size = max(1, CHUNK // self.model.get_base_model().config.get_text_config().vocab_size)
         total, gradients = ours.new_zeros((), dtype=torch.promote_types(ours.dtype, torch.float32)), []
-        for mine, parent in zip(ours.split(size), theirs.split(size), strict=True):
+        for mine, parent in tiles(self._head.vocabulary, ours, theirs):
             mine = mine.requires_grad_()
             with torch.no_grad():
                 logp = self._head(parent)
@@ -120,41 +108,6 @@ class ParentKL:
             gradients += torch.autograd.grad(kl, mine)
             total += kl.detach()
         return total, torch.cat(gradients)
-
-
-class _Given(nn.Module):
-    """Stands where the trunk would, and answers with hidden states that are given."""
-
-    hidden: Tensor
-
-    def forward(self, *_: object, **__: object) -> BaseModelOutputWithPast:
-        return BaseModelOutputWithPast(last_hidden_state=self.hidden)
-
-
-class _Head:
-    """A causal language model's own way from hidden states [N, width] to log-probabilities [N, vocabulary], float32
-    or better.
-
-    The model's class does it, so that whatever it puts after its head (scales, soft caps) is there. It runs in a shell
-    that shares everything but the trunk, and none of the wrappers that a trainer put around `forward`.
-    """
-
-    def __init__(self, base: PreTrainedModel) -> None:
-        if hasattr(base.get_output_embeddings(), "lora_A"):
-            raise Problem(
-                "The policy's adapter changes the output head, and replay needs it as the parent had it.",
-                hint="Train without the head, or set anchor.replay to 0.",
-                status=2,
-            )
-        self.given = _Given()
-        self.shell = copy.copy(base)
-        self.shell.__dict__.pop("forward", None)
-        self.shell._modules = {**base._modules, base.base_model_prefix: self.given}
-
-    def __call__(self, hidden: Tensor) -> Tensor:
-        self.given.hidden = hidden[None]
-        logits: Tensor = self.shell(use_cache=False).logits[0]
-        return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
 @contextmanager

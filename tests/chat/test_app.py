@@ -70,7 +70,7 @@ def test_a_store_of_another_base_is_refused(tmp_path: Path, tiny_base: Base) -> 
 async def test_what_nobody_foresaw_says_nothing_of_the_inside(
     app: FastAPI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail() -> list[str]:
+    def fail(**_: bool) -> list[str]:
         raise RuntimeError("secret")
 
     monkeypatch.setattr(app.state.service.watcher, "models", fail)

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from torch.func import functional_call, grad, vmap
+from transformers import LlamaConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutput
 
 from lm.likelihood import Completed
 from lm.loading import Base
+from lm.twin import twin
+from problems import Problem
 from rl import anchor as anchor_module
 from rl.anchor import (
     Anchor,
@@ -151,29 +155,52 @@ def test_a_fresh_adapter_has_no_information_in_a(tiny_base: Base) -> None:
         assert bool(value.any()) == ("lora_B" in name)
 
 
-class _Softmax(nn.Module):
-    """Softmax regression in an adapter's clothes: the next token's logits are W times a one-hot of the last token."""
+class _Trunk(nn.Module):
+    """Logits W times a one-hot of the last token, where a trunk would give hidden states."""
 
     def __init__(self, tokens: int) -> None:
         super().__init__()
-        self.base_model = nn.Module()
-        self.base_model.lora_B = nn.ModuleDict({"default": nn.Linear(tokens, tokens, bias=False)})
+        self.lora_B = nn.ModuleDict({"default": nn.Linear(tokens, tokens, bias=False)})
         self.tokens = tokens
 
-    def forward(self, input_ids: torch.Tensor, **_: object) -> object:
+    def forward(self, input_ids: torch.Tensor, **_: object) -> BaseModelOutputWithPast:
         states = nn.functional.one_hot(input_ids, self.tokens).float()
-        return type("Output", (), {"logits": self.base_model.lora_B["default"](states)})
+        return BaseModelOutputWithPast(last_hidden_state=self.lora_B["default"](states))
+
+
+class _Softmax(PreTrainedModel):
+    """Softmax regression: a head that changes nothing."""
+
+    base_model_prefix = "trunk"
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__(LlamaConfig(vocab_size=tokens))
+        self.trunk = _Trunk(tokens)
+
+    def forward(self, **kwargs: object) -> CausalLMOutput:
+        return CausalLMOutput(logits=self.trunk(**kwargs).last_hidden_state)
+
+
+class _Adapted(nn.Module):
+    """It in an adapter's clothes."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self.base_model = _Softmax(tokens)
+
+    def get_base_model(self) -> _Softmax:
+        return self.base_model
 
 
 def test_fisher_of_softmax_regression_has_its_closed_form() -> None:
     tokens = 5
-    model = _Softmax(tokens)
-    chance = model.base_model.lora_B["default"].weight.detach().softmax(0)  # column x: p(y | x)
+    model = _Adapted(tokens)
+    chance = model.base_model.trunk.lora_B["default"].weight.detach().softmax(0)  # column x: p(y | x)
     draws = torch.Generator().manual_seed(0)
     rows = [
         ([x, int(y)], 1) for x in range(tokens) for y in torch.multinomial(chance[:, x], 4000, True, generator=draws)
     ]
-    fisher = fisher_information(model, rows, 0, batch=1000)["base_model.lora_B.default.weight"]
+    fisher = fisher_information(model, rows, 0, batch=1000)["base_model.trunk.lora_B.default.weight"]
     # E[(1[y = k] - p_k)^2] = p_k (1 - p_k), and each x is one of `tokens` equally frequent ones.
     torch.testing.assert_close(fisher, chance * (1 - chance) / tokens, rtol=0.08, atol=2e-3)
 
@@ -221,3 +248,9 @@ def test_an_older_anchor_counts_less_and_the_centre_is_the_new_one(
     for name, value in names.items():
         assert torch.equal(loaded.fisher[name], torch.full_like(value, 2.0))
         assert torch.equal(loaded.centre[name], value)
+
+
+def test_an_adapter_on_the_output_head_is_refused(tiny_base: Base) -> None:
+    model = get_peft_model(twin(tiny_base.model), LoraConfig(r=2, target_modules=["lm_head"]))
+    with pytest.raises(Problem, match="output head"):
+        fisher_information(model, [([7, 8, 9], 1)], 0, batch=1)

@@ -14,7 +14,6 @@ from peft import PeftModel
 from lm.likelihood import Completed
 from lm.loading import Base, load_base
 from problems import Problem
-from rl import replay as module
 from rl.anchor import adapter_parameters
 from rl.policy import make_policy
 from rl.replay import ParentKL, Replay, load_replay
@@ -62,7 +61,7 @@ def logits(model: PeftModel) -> list[np.ndarray]:
 def test_kl_and_gradient_equal_their_definitions_in_float64(
     load_tiny: Callable[[], Base], monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr("lm.output_head.TILE", chunk)
     policy = make_policy(load_tiny(), None, PPOSettings(rank=3, alpha=6.0), seed=0).double()
     move(policy, seed=1)
     parent, replay = logits(policy), Replay(ANSWERS, here(policy))
