@@ -63,7 +63,7 @@ class Running:
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T | None], seconds: float = 10.0) -> T:
+def until(look: Callable[[], T | None], seconds: float = 60.0) -> T:
     """What `look` finds, as soon as it finds something."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -166,12 +166,10 @@ def test_a_key_that_another_process_revokes_ends_within_a_second(locked: Running
     with other.session() as session:
         revoke_key(session, key_id)
     other.close()
-    revoked = time.monotonic()
-    last = revoked
+    revoked = asked_at = time.monotonic()
     while locked.client.get("/v1/models", headers=headers).status_code == 200:
-        last = time.monotonic()
-        assert last < revoked + 10
-    assert last - revoked <= REMEMBERED + 0.5  # a request under way, on a busy machine
+        assert asked_at - revoked <= REMEMBERED  # when it was asked, however long a busy machine took to answer
+        asked_at = time.monotonic()
     refused(locked.client.get("/v1/models", headers=headers))
 
 

@@ -58,12 +58,13 @@ def test_an_unknown_host_is_said() -> None:
 def test_an_answer_does_not_wait_behind_its_own_header(running: Running) -> None:
     """40 ms a request, where the second packet waits for the first one's acknowledgement."""
     [answered] = [running.ask(max_tokens=2).json()["id"]]
-    waits = []
-    for _ in range(15):
+
+    def seconds() -> float:
         begun = time.monotonic()
         assert running.client.get("/v1/feedback", params={"id": answered}).status_code == 200
-        waits.append(time.monotonic() - begun)
-    assert min(waits) < 0.03
+        return time.monotonic() - begun
+
+    assert any(seconds() < 0.03 for _ in range(500)), "not once, however busy the machine"
 
 
 def test_the_address_opens_in_a_browser() -> None:
@@ -92,7 +93,7 @@ def test_stopping_waits_for_answers_but_not_for_open_pages(tmp_path: Path, tiny_
     seconds = time.monotonic() - stopped
     caller.join()
     assert answers[0].json()["choices"][0]["finish_reason"] == "length", "the caller had the whole answer"
-    assert seconds < GRACE / 2
+    assert seconds < GRACE, "an open page would have held it for so long"
 
 
 def test_a_broken_engine_is_not_ready_and_refuses_at_once(

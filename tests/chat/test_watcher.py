@@ -199,7 +199,7 @@ def test_the_canary_is_loaded_and_let_go(watcher: Watcher, store: Store, tiny_ba
     assert (watcher.serving.id, watcher.canary) == (trial, None)
 
 
-def test_a_running_chat_swaps_within_seconds_and_drops_no_stream(tmp_path: Path, tiny_base: Base) -> None:
+def test_a_running_chat_swaps_and_drops_no_stream(tmp_path: Path, tiny_base: Base) -> None:
     with running_chat(tmp_path, tiny_base, ChatSettings()) as chat:
         version = add_adapter(chat.store, tiny_base, 9)
         ended: list[tuple[int | None, str, int]] = []
@@ -216,16 +216,13 @@ def test_a_running_chat_swaps_within_seconds_and_drops_no_stream(tmp_path: Path,
         for talker in talkers:
             talker.start()
         until(lambda: len(ended) >= 4)
-        promoted = time.monotonic()
         serve_version(chat.store, version)
-        until(lambda: chat.client.get("/healthz").json()["version"] == version, 5)
-        seconds = time.monotonic() - promoted
+        until(lambda: chat.client.get("/healthz").json()["version"] == version)
         seen = len(ended)
         until(lambda: len(ended) >= seen + 8)
         go_on.clear()
         for talker in talkers:
             talker.join()
-    assert seconds < 5
     assert {(reason, length) for _, reason, length in ended} == {("length", 100)}, "no stream was dropped"
     assert {version_id for version_id, _, _ in ended} == {0, version}
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("widths")
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.002)
@@ -55,19 +55,22 @@ def test_seeded_answers_do_not_depend_on_who_joins_and_leaves(tiny_base: Base, e
 
 
 def test_without_a_seed_answers_differ(engine: Engine) -> None:
-    completions = engine.generate([PROMPTS[3]] * 4, Sampling(temperature=1.5, max_tokens=16))
+    completions = engine.generate([PROMPTS[3]] * 4, Sampling(temperature=1.5, max_tokens=16, ignore_eos=True))
     assert len({tuple(completion.token_ids) for completion in completions}) == 4
 
 
-def test_the_end_token_ends_and_is_kept(tiny_base: Base, engine: Engine) -> None:
+def test_the_end_token_ends_and_is_kept(tiny_base: Base, engine: Engine, seed: int) -> None:
     end = next(iter(tiny_base.eos_ids))
-    sampling = Sampling(temperature=3.0, max_tokens=400, seed=1)
-    completion = engine.generate([PROMPTS[4]], sampling)[0]
+    # One token in 320 ends an answer: 400 tokens have none in 3 draws of 10, 25 draws in a row in one of 10^13.
+    for draw in range(seed, seed + 25):
+        completion = engine.generate([PROMPTS[4]], Sampling(temperature=3.0, max_tokens=400, seed=draw))[0]
+        if completion.finish_reason == "stop":
+            break
     assert completion.finish_reason == "stop"
     assert completion.token_ids.index(end) == len(completion.token_ids) - 1
     assert len(completion.logprobs) == len(completion.sampling_logprobs) == len(completion.token_ids)
     assert completion.text == tiny_base.tokenizer.decode(completion.token_ids, skip_special_tokens=True)
-    longer = engine.generate([PROMPTS[4]], Sampling(temperature=3.0, max_tokens=400, seed=1, ignore_eos=True))[0]
+    longer = engine.generate([PROMPTS[4]], Sampling(temperature=3.0, max_tokens=400, seed=draw, ignore_eos=True))[0]
     assert longer.finish_reason == "length"
     assert len(longer.token_ids) == 400
     assert longer.token_ids[: len(completion.token_ids)] == completion.token_ids

@@ -9,6 +9,8 @@ from torch import Tensor
 from lm.sampler import SamplingPlan, draw, likeliest
 from lm.settings import Sampling
 
+from .conftest import chi_square_bound
+
 CPU = torch.device("cpu")
 ROWS = 20_000
 
@@ -48,17 +50,17 @@ def by_full_sort(logits: Tensor, sampling: Sampling) -> Tensor:
         Sampling(temperature=3.0, top_p=0.97),  # reaches past the likeliest few: the whole vocabulary is sorted
     ],
 )
-def test_frequencies(sampling: Sampling) -> None:
-    logits = random_logits(1, 200)
+def test_frequencies(sampling: Sampling, seed: int) -> None:
+    logits = random_logits(1, 200, seed)
     expected = by_full_sort(logits[0], sampling)
     plan = SamplingPlan([sampling] * ROWS, CPU)
-    tokens, _, _ = draw(logits.expand(ROWS, -1), plan, uniforms(ROWS))
+    tokens, _, _ = draw(logits.expand(ROWS, -1), plan, uniforms(ROWS, seed + 1))
     counts = tokens.bincount(minlength=200).double()
     assert counts[expected == 0].sum() == 0, "only tokens that the cuts leave"
     common = expected * ROWS >= 5
     chi_square = ((counts - expected * ROWS) ** 2 / (expected * ROWS))[common].sum()
     degrees = int(common.sum()) - 1
-    assert chi_square < degrees + 4 * (2 * degrees) ** 0.5, "within four standard deviations"
+    assert chi_square < chi_square_bound(degrees)
 
 
 def test_a_broken_cut_would_show() -> None:

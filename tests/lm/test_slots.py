@@ -12,7 +12,7 @@ from lm.loading import Base
 from lm.settings import EngineSettings, Sampling
 from problems import Problem
 
-from .conftest import GREEDY, PROMPTS, MakeAdapter, drain, greedy_alone
+from .conftest import GREEDY, PROMPTS, MakeAdapter, chi_square_bound, drain, greedy_alone
 
 pytestmark = pytest.mark.usefixtures("widths")
 
@@ -53,7 +53,7 @@ def test_sampled_tokens_follow_the_models_probabilities(tiny_base: Base) -> None
     chi_square = ((counts - expected) ** 2 / expected)[common].sum()
     degrees = int(common.sum()) - 1
     assert degrees > 20
-    assert chi_square < degrees + 5 * (2 * degrees) ** 0.5
+    assert chi_square < chi_square_bound(degrees)
 
 
 def test_a_conversation_goes_on_where_it_was_read_before(tiny_base: Base, make_adapter: MakeAdapter) -> None:

@@ -24,7 +24,7 @@ def product():
 torch.set_num_threads(4)
 before = threads()
 assert apart(product) == 512.0**3
-until = time.monotonic() + 20
+until = time.monotonic() + 60
 while threads() > before and time.monotonic() < until:  # they end a moment after their owner
     time.sleep(0.01)
 after = threads()
@@ -45,7 +45,7 @@ def test_what_comes_back_and_what_goes_wrong() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 def test_its_pool_ends_with_it() -> None:
-    done = subprocess.run([sys.executable, "-c", COUNTED], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", COUNTED], capture_output=True, text=True, check=True)
     left, here = map(int, done.stdout.split())
     assert left == 0
     assert here > 0, "the same product in the main thread keeps its threads"

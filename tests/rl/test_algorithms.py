@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
 from transformers import Trainer, TrainerCallback
 from trl import DPOTrainer, KTOTrainer, RLOOTrainer
 
 from lm.adapters import Adapter
-from lm.likelihood import batches, log_likelihood
 from lm.loading import Base, load_base
 from problems import Problem
 from rl.algorithms import offline_trainer, online_trainer
@@ -23,9 +21,12 @@ from rl.anchor import adapter_parameters, anchor_here
 from rl.checkpoints import last_checkpoint
 from rl.hold import Hold
 from rl.policy import make_policy, policy_adapter
+from rl.ppo import RewardFunction
 from rl.preference_data import encode_completed
 from rl.settings import AlgorithmSettings, AnchorSettings, PPOSettings
 from store.frozen import Frozen, Pair
+
+from .rewarded import Paid, likelihoods, vowels
 
 PPO = PPOSettings(
     updates=4, episodes=16, minibatch=8, epochs=2, max_tokens=12, prompt_tokens=64, rank=4, learning_rate=3e-3,
@@ -39,12 +40,6 @@ PAIRS = [
 ]
 FROZEN = Frozen("0" * 64, PAIRS, [], [])
 ONLINE, OFFLINE = ("grpo", "rloo"), ("dpo", "kto", "sft")
-
-
-def vowels(completions: list[Any], **_: Any) -> list[float]:
-    """Reward: share of vowels among an answer's characters."""
-    texts = [completion[0]["content"] for completion in completions]
-    return [2.0 * sum(c in "aeiou" for c in text) / max(1, len(text)) for text in texts]
 
 
 @pytest.fixture(scope="module")
@@ -65,25 +60,21 @@ def trainer(
     ppo: PPOSettings = PPO,
     settings: AlgorithmSettings = SETTINGS,
     callbacks: list[TrainerCallback] | None = None,
+    reward: RewardFunction = vowels,
+    seed: int = 0,
 ) -> Trainer:
-    model = make_policy(base, parent, ppo, seed=0)
+    model = make_policy(base, parent, ppo, seed)
     if algorithm in ONLINE:
         return online_trainer(
-            algorithm, base, model, vowels, PROMPTS, ppo, settings, folder, seed=0, callbacks=callbacks or []
+            algorithm, base, model, reward, PROMPTS, ppo, settings, folder, seed, callbacks=callbacks or []
         )
-    return offline_trainer(algorithm, base, model, FROZEN, ppo, settings, folder, seed=0, callbacks=callbacks or [])
+    return offline_trainer(algorithm, base, model, FROZEN, ppo, settings, folder, seed, callbacks=callbacks or [])
 
 
-def likelihoods(model: PeftModel, base: Base, answers: list[str]) -> torch.Tensor:
-    """Log-likelihood of each pair's answer, in the pairs' order."""
-    told = [encode_completed(base, pair.messages, text, PPO, 64) for pair, text in zip(PAIRS, answers, strict=True)]
-    rows = [(prompt + answer, len(prompt)) for prompt, answer in told]
-    found = torch.zeros(len(rows))
-    model.eval()
-    with torch.inference_mode():
-        for batch in batches(rows, base.tokenizer.pad_token_id, 8, base.device):
-            found[batch.rows] = log_likelihood(model, batch)
-    return found
+def told(base: Base, answers: list[str]) -> list[tuple[list[int], int]]:
+    """Each pair's prompt with an answer, and where the answer begins."""
+    encoded = [encode_completed(base, pair.messages, text, PPO, 64) for pair, text in zip(PAIRS, answers, strict=True)]
+    return [(prompt + answer, len(prompt)) for prompt, answer in encoded]
 
 
 def curve(trained: Trainer, figure: str) -> list[float]:
@@ -95,10 +86,10 @@ def test_what_people_said_is_what_the_policy_learns(
     tiny_base: Base, parent: Adapter, tmp_path: Path, algorithm: str
 ) -> None:
     taught = trainer(algorithm, tiny_base, parent, tmp_path, settings=replace(SETTINGS, epochs=6))
-    good, bad = [pair.first for pair in PAIRS], [pair.second for pair in PAIRS]
-    before = likelihoods(taught.model, tiny_base, good), likelihoods(taught.model, tiny_base, bad)
+    sides = told(tiny_base, [pair.first for pair in PAIRS]), told(tiny_base, [pair.second for pair in PAIRS])
+    before = [likelihoods(taught.model, rows, tiny_base) for rows in sides]
     taught.train()
-    after = likelihoods(taught.model, tiny_base, good), likelihoods(taught.model, tiny_base, bad)
+    after = [likelihoods(taught.model, rows, tiny_base) for rows in sides]
     if algorithm == "sft":
         assert (after[0] > before[0] + 1.0).all()
     else:
@@ -107,14 +98,22 @@ def test_what_people_said_is_what_the_policy_learns(
 
 @pytest.mark.parametrize("algorithm", ONLINE)
 def test_what_is_rewarded_is_what_the_policy_learns(
-    tiny_base: Base, parent: Adapter, tmp_path: Path, algorithm: str
+    tiny_base: Base, parent: Adapter, tmp_path: Path, algorithm: str, seed: int
 ) -> None:
-    ppo = replace(PPO, updates=16, episodes=32, minibatch=16, learning_rate=5e-3, missing_eos=0.0)
-    taught = trainer(algorithm, tiny_base, parent, tmp_path, ppo, replace(SETTINGS, group=8, kl=0.005))
+    """One rollout of 64 answers, learned from in small steps: what was paid more becomes likelier.
+
+    The correlation is .82 on average over three seeds with RLOO, .77 at the least, and higher with GRPO. Fisher's z of
+    .82 is 1.16 and of .4 is .42; its standard error with 64 answers less four means is 1 / sqrt(60 - 3) = .13. So .4
+    is 5.6 standard errors away: it is missed by accident once in 90 million draws.
+    """
+    ppo = replace(PPO, updates=1, episodes=64, minibatch=32, epochs=8, clip=0.5, learning_rate=1e-3, missing_eos=0.0)
+    paid = Paid()
+    settings = replace(SETTINGS, group=8, kl=0.005)
+    taught = trainer(algorithm, tiny_base, parent, tmp_path, ppo, settings, reward=paid, seed=seed)
+    begin = make_policy(tiny_base, parent, ppo, seed)
     taught.train()
-    rewards = curve(taught, "reward")
-    assert len(rewards) == 16
-    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.1
+    assert len(paid.rewards) == 64
+    assert paid.followed(begin, taught.model, tiny_base) > 0.4
 
 
 @pytest.mark.parametrize("algorithm", ONLINE)

@@ -22,9 +22,11 @@ from problems import Problem
 from rl.arguments import prompt_stream, trainer_arguments
 from rl.checkpoints import last_checkpoint
 from rl.policy import make_policy, policy_adapter
-from rl.ppo import PPOTrainer, Rollout
+from rl.ppo import PPOTrainer, RewardFunction, Rollout
 from rl.rollout import make_rollouts
 from rl.settings import PPOSettings
+
+from .rewarded import Paid, vowels
 
 SETTINGS = PPOSettings(
     updates=4,
@@ -40,27 +42,23 @@ SETTINGS = PPOSettings(
 PROMPTS = [[{"role": "user", "content": text}] for text in ("Where?", "When does it come?", "Two plus three?", "Hi")]
 
 
-def vowels(completions: list[Any], **_: Any) -> list[float]:
-    """Reward: share of vowels among an answer's characters."""
-    texts = [completion[0]["content"] for completion in completions]
-    return [2.0 * sum(c in "aeiou" for c in text) / max(1, len(text)) for text in texts]
-
-
 def trainer(
     base: Base,
     folder: Path,
     settings: PPOSettings = SETTINGS,
     callbacks: list[TrainerCallback] | None = None,
     kind: type[PPOTrainer] = PPOTrainer,
+    reward: RewardFunction = vowels,
+    seed: int = 0,
 ) -> PPOTrainer:
     return kind(
-        model=make_policy(base, None, settings, seed=0),
+        model=make_policy(base, None, settings, seed),
         tokenizer=base.tokenizer,
         settings=settings,
-        arguments=trainer_arguments(settings, folder, seed=0, cpu=True, bf16=base.model.dtype == torch.bfloat16),
-        prompts=prompt_stream(PROMPTS, settings, seed=0),
-        reward=vowels,
-        rollout=make_rollouts(base, settings, 0, None, folder),
+        arguments=trainer_arguments(settings, folder, seed=seed, cpu=True, bf16=base.model.dtype == torch.bfloat16),
+        prompts=prompt_stream(PROMPTS, settings, seed),
+        reward=reward,
+        rollout=make_rollouts(base, settings, seed, None, folder),
         callbacks=callbacks,
     )
 
@@ -69,14 +67,25 @@ def curve(ppo: PPOTrainer, figure: str) -> list[float]:
     return [row[figure] for row in ppo.state.log_history if figure in row]
 
 
-def test_it_learns_what_is_rewarded_and_the_kl_grows_from_nought(tiny_base: Base, tmp_path: Path) -> None:
-    ppo = trainer(tiny_base, tmp_path, replace(SETTINGS, updates=30, episodes=32, minibatch=16, kl=0.01))
+def test_it_learns_what_is_rewarded_and_the_kl_grows_from_nought(tiny_base: Base, tmp_path: Path, seed: int) -> None:
+    """Of a rollout of 64 answers, what was paid more becomes likelier.
+
+    The correlation is .85 on average over seven seeds, .81 at the least. Fisher's z of .85 is 1.26 and of .4 is .42;
+    its standard error with 64 answers less four means is 1 / sqrt(60 - 3) = .13. So .4 is 6.4 standard errors away:
+    it is missed by accident less than once in a billion draws. The KL was 3.2 nats at the least; .05 are asked.
+    """
+    settings = replace(
+        SETTINGS, updates=2, episodes=64, minibatch=32, epochs=8, clip=0.5, learning_rate=5e-3, value_warmup=0,
+        stop_kl=0.0, missing_eos=0.0,
+    )  # fmt: skip
+    paid = Paid()
+    ppo = trainer(tiny_base, tmp_path, settings, reward=paid, seed=seed)
     ppo.train()
-    paid, kl = curve(ppo, "ppo/paid"), curve(ppo, "ppo/kl")
-    assert len(paid) == 30
-    assert sum(paid[-4:]) / 4 > sum(paid[:4]) / 4 + 0.1
-    assert abs(kl[0]) < 1e-4
-    assert kl[-1] > 0.05
+    assert len(paid.rewards) == 64
+    assert paid.followed(make_policy(tiny_base, None, settings, seed), ppo.model, tiny_base) > 0.4
+    first, last = curve(ppo, "ppo/kl")
+    assert abs(first) < 1e-4
+    assert last > 0.05
     assert max(curve(ppo, "ppo/logp_difference")) < 1e-3
 
 

@@ -42,4 +42,4 @@ def test_a_worker_ends_when_the_process_that_launched_it_does(tmp_path: Path) ->
     with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}) as worker:
         assert worker.stdin is not None
         worker.stdin.close()
-        assert worker.wait(timeout=60) == 1
+        assert worker.wait() == 1  # the suite's time limit ends it, should it never

@@ -132,9 +132,9 @@ HARD = [
 def test_time_grows_no_faster_than_the_text(piece: str) -> None:
     def seconds(size: int) -> float:
         text = piece * (size // len(piece))
-        begun = time.perf_counter()
+        begun = time.process_time()
         Scrubber().scrub(text)
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     short = min(seconds(5_000) for _ in range(3))
     long = min(seconds(40_000) for _ in range(2))
@@ -143,7 +143,7 @@ def test_time_grows_no_faster_than_the_text(piece: str) -> None:
 
 def test_ten_million_characters_take_seconds() -> None:
     text = "Order 4821 ships on Monday at 10:30. 今天天气很好，价格是 12,000 元。 " * 200_000
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert Scrubber().scrub(text) == text
     assert len(text) > 9_000_000
-    assert time.perf_counter() - begun < 20
+    assert time.process_time() - begun < 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import socket
 import threading
@@ -43,7 +44,7 @@ def end_of(stream: Stream) -> Completion:
     return stream.completion
 
 
-def until(look: Callable[[], object], seconds: float = 10.0) -> None:
+def until(look: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < end, f"nothing came in {seconds} s"
@@ -149,12 +150,16 @@ def test_a_deadline_ends_an_answer_or_says_that_none_began(remote: Remote, fake:
     fake.silent = False
     step = fake.engine.step
 
-    def slow() -> bool:
-        time.sleep(0.03)
+    steps, late = itertools.count(), threading.Event()
+
+    def stalled() -> bool:
+        if next(steps) > 4:
+            late.wait()  # it stands still until the deadline is past, however long that takes here
         return step()
 
-    fake.engine.step = slow  # type: ignore[method-assign]
-    done = end_of(remote.ask(prompt(tiny_base), replace(PLAIN, seed=4), deadline=0.6))
+    fake.engine.step = stalled  # type: ignore[method-assign]
+    done = end_of(remote.ask(prompt(tiny_base), replace(PLAIN, seed=4), deadline=3.0))
+    late.set()
     assert done.finish_reason == "deadline"
     assert done.text
 
@@ -227,16 +232,16 @@ def test_a_stream_that_is_none_becomes_a_problem(
 
 def test_a_connection_that_breaks_and_a_server_that_falls_silent(served: tuple[FakeVLLM, str], tiny_base: Base) -> None:
     fake, url = served
-    remote = Remote(tiny_base, BackendSettings("openai", url, timeout=0.3))
+    remote = Remote(tiny_base, BackendSettings("openai", url, timeout=1.5))
     remote.start()
     fake.breaks = True
     with pytest.raises(Unavailable, match="broke off"):
         end_of(remote.ask(prompt(tiny_base), replace(PLAIN, seed=4)))
     fake.breaks, fake.silent = False, True
-    with pytest.raises(Unavailable, match=r"silent for 0\.3 s"):
+    with pytest.raises(Unavailable, match=r"silent for 1\.5 s"):
         end_of(remote.ask(prompt(tiny_base), PLAIN))
     fake.silent, fake.hangs = False, asyncio.Event()
-    with pytest.raises(Unavailable, match=r"silent for 0\.3 s"):
+    with pytest.raises(Unavailable, match=r"silent for 1\.5 s"):
         end_of(remote.ask(prompt(tiny_base), PLAIN))
     remote.close()
 
@@ -247,9 +252,9 @@ def test_a_server_that_goes_away_while_running(tiny_base: Base) -> None:
         assert not remote.ready(), "not started"
         remote.start()
         remote.start()
-        probes = fake.probes
+        probes, begun = fake.probes, time.monotonic()
         assert all(remote.ready() for _ in range(50))
-        assert fake.probes <= probes + 1, "asked once a second at most"
+        assert fake.probes <= probes + 1 + (time.monotonic() - begun), "asked once a second at most"
     with pytest.raises(Unavailable, match="cannot be reached") as caught:
         end_of(remote.ask(prompt(tiny_base), SHORT))
     assert "start it" in caught.value.hint.lower()
@@ -314,7 +319,7 @@ def test_more_than_the_connections_take_in_time_are_told_to_come_back(
 ) -> None:
     fake, url = served
     fake.hangs = asyncio.Event()
-    remote = Remote(tiny_base, BackendSettings("openai", url, connections=1, timeout=0.4))
+    remote = Remote(tiny_base, BackendSettings("openai", url, connections=1, timeout=1.5))
     remote.start()
     first, second = (remote.ask(prompt(tiny_base), SHORT) for _ in range(2))
     with pytest.raises((QueueFull, Unavailable)):

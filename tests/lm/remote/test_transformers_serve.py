@@ -43,7 +43,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=os.environ | quiet, stdout=log, stderr=log)
     try:
-        end = time.monotonic() + 90
+        end = time.monotonic() + 300
         while True:
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < end, (folder / "log").read_text()
@@ -101,7 +101,7 @@ def test_it_answers_is_left_and_answers_many(remote: Remote) -> None:
         break
     begun = time.monotonic()
     while not left.done:
-        assert time.monotonic() < begun + 10, "cancelling did not end it"
+        assert time.monotonic() < begun + 60, "cancelling did not end it"
         time.sleep(0.01)
 
     many = [ask(remote, GREEDY, f"What is {number} plus three?") for number in range(12)]
