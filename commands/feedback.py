@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,7 +34,8 @@ def import_(settings: Settings, progress: Progress, files: tuple[Path, ...], for
       trl-preference, trl-unpaired, trl-prompt, hh-rlhf     TRL and Anthropic
       sharegpt, alpaca, kto                                 LLaMA-Factory
       open-webui-feedback, open-webui-chats, librechat, chat-ui, gradio
-      fastchat, feel, pykoi, argilla, openai-logs
+      fastchat, lmarena, helpsteer, nectar                  votes and rankings on the hub
+      feel, pykoi, argilla, openai-logs
     JSON array or JSON lines, plain or gzip; Parquet; Gradio's CSV; pykoi's SQLite.
     """
     from store.imports import import_file
@@ -45,15 +47,17 @@ def import_(settings: Settings, progress: Progress, files: tuple[Path, ...], for
     with opened(settings) as store:
         reports = [load(file) for file in files]
     problems = [problem for report in reports for problem in report.problems]
-    total = {
+    total: dict[str, Any] = {
         "imported": sum(report.imported for report in reports),
         "skipped": sum(report.skipped for report in reports),
         "duplicates": sum(report.duplicates for report in reports),
         "format": ", ".join(dict.fromkeys(report.format for report in reports)),
+        "reasons": dict(sum((Counter(report.reasons) for report in reports), Counter()).most_common()),
         "problems": problems,
     }
     text = "{imported} imported, {skipped} skipped, {duplicates} already there ({format})".format(**total)
-    return Outcome(total, "\n".join([*problems, text]))
+    reasons = [f"  {number} left out: {reason}" for reason, number in total["reasons"].items()]
+    return Outcome(total, "\n".join([*problems, text, *reasons]))
 
 
 @command(cli, "export")

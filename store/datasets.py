@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from store.frozen import Frozen, Messages, Pair, Prompt, Score, Split, Tagged, Thumb, hash_of, line
 from store.holdout import Sides, nearly_held_out, opening
-from store.imported import PERSON as IMPORTER
+from store.imported import is_imported
 from store.opinions import Opinion, asked, opinions
 from store.scrub import Scrubber
 
@@ -178,7 +178,7 @@ def _apart(rows: list[RowOf], near: set[str], left_out: Counter[str]) -> list[Ro
 
 def _capped(rows: list[RowOf], share: float, left_out: Counter[str]) -> list[RowOf]:
     """The rows without those of one person above their share of the training rows that are kept."""
-    by_person = Counter(row.person for row in rows if row.split == "train" and row.person != IMPORTER)
+    by_person = Counter(row.person for row in rows if row.split == "train" and not is_imported(row.person))
     if not by_person:
         return rows
     share = max(share, 1 / len(by_person))
@@ -189,7 +189,7 @@ def _capped(rows: list[RowOf], share: float, left_out: Counter[str]) -> list[Row
     taken: Counter[str] = Counter()
     kept: list[RowOf] = []
     for row in rows:
-        if row.split == "train" and row.person != IMPORTER:
+        if row.split == "train" and not is_imported(row.person):
             taken[row.person] += 1
             if taken[row.person] > cap:
                 left_out["one person's share"] += 1

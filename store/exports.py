@@ -216,18 +216,18 @@ def _pair_row(pair: ParsedPair | None) -> Row | None:
     return {"prompt": pair.prompt, "chosen": answer(pair.chosen), "rejected": answer(pair.rejected)}
 
 
-def pairs_told(session: Session, *, here: bool = False) -> Iterator[tuple[Opinion, ParsedPair | None]]:
+def pairs_told(session: Session, *, unkeyed: bool = False) -> Iterator[tuple[Opinion, ParsedPair | None]]:
     """Each side by side and correction with the preference that it states; None where it states none.
 
-    `here`: only what was said here, nothing imported.
+    `unkeyed`: see `store.opinions.opinions`.
     """
-    for opinion in opinions(session, ("pair", "correction"), here=here):
+    for opinion in opinions(session, ("pair", "correction"), unkeyed=unkeyed):
         yield opinion, None if _reason(opinion) else _preference(opinion)
 
 
-def thumbs_told(session: Session, *, here: bool = False) -> Iterator[tuple[Opinion, ParsedThumb]]:
-    """Each thumb with what it says of its answer; `here`: only what was said here, nothing imported."""
-    for opinion in opinions(session, ("thumb",), here=here):
+def thumbs_told(session: Session, *, unkeyed: bool = False) -> Iterator[tuple[Opinion, ParsedThumb]]:
+    """Each thumb with what it says of its answer; `unkeyed`: see `store.opinions.opinions`."""
+    for opinion in opinions(session, ("thumb",), unkeyed=unkeyed):
         yield opinion, ParsedThumb(opinion.messages, opinion.text, opinion.value == 1)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from store.duplicates import near_duplicates
 from store.frozen import Messages, Row, Split, line
-from store.imported import PERSON as IMPORTER
+from store.imported import PERSON, RATER
 from store.opinions import asked
 from store.schema import Person
 
@@ -47,7 +47,8 @@ class Sides:
 
 def held_out_people(session: Session, share: float) -> set[str]:
     """Ids of the people of whom nothing is learned: that share of those who came after the first twenty."""
-    came = select(Person.id).where(Person.id != IMPORTER).order_by(Person.created, Person.id).offset(FIRST_PEOPLE)
+    came = select(Person.id).where(Person.id != PERSON, ~Person.id.startswith(RATER, autoescape=True))
+    came = came.order_by(Person.created, Person.id).offset(FIRST_PEOPLE)
     return {each for each in session.scalars(came) if _below(f"person {each}", share)}
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, not_, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, not_, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from store.schema import Conversation, Generation, Message, Person, Rating
@@ -41,10 +41,11 @@ class Opinion:
     draw: str | None
 
 
-def opinions(session: Session, kinds: Sequence[str], *, here: bool = False) -> Iterator[Opinion]:
+def opinions(session: Session, kinds: Sequence[str], *, unkeyed: bool = False) -> Iterator[Opinion]:
     """Present opinions of these kinds by people who consent, on answers that have a text, in the order they were given.
 
-    `here`: only opinions given here, not imported ones. Read a few at a time: memory does not grow with the store.
+    `unkeyed`: only those that an import does not know by the id of a row that says them alone: given here, or imported
+    with a row that says more. Read a few at a time: memory does not grow with the store.
     """
     other = aliased(Generation)
     query = (
@@ -67,8 +68,8 @@ def opinions(session: Session, kinds: Sequence[str], *, here: bool = False) -> I
         .where(Rating.other_id.is_(None) | _usable(other.person_id, other.conversation_id))
         .order_by(Rating.id)
     )
-    if here:
-        query = query.where(Rating.surface != "import")
+    if unkeyed:
+        query = query.where(_unkeyed())
     for row in session.execute(query.execution_options(yield_per=500)):
         opinion = Opinion(*row)
         if opinion.text.strip() and (opinion.other_text is None or opinion.other_text.strip()):
@@ -136,6 +137,17 @@ def _present() -> ColumnElement[bool]:
         later.id > Rating.id,
     )
     return and_(not_(Rating.withdrawn), not_(overruled))
+
+
+def _unkeyed() -> ColumnElement[bool]:
+    beside = aliased(Rating)
+    more = exists().where(beside.generation_id == Rating.generation_id, beside.id != Rating.id)
+    return or_(
+        Rating.surface != "import",
+        Rating.kind == "correction",
+        and_(Rating.kind == "pair", Generation.side.is_(None)),
+        and_(Rating.kind == "thumb", more),
+    )
 
 
 def _consents(person: Any) -> ColumnElement[bool]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from store.formats.rows import BadRow, Parsed, Turns, pair, text_at
+from store.formats.columns import unknown
+from store.formats.rows import BadRow, Parsed, Turns, check_plain, pair, system_at, text_at
+from store.formats.transcripts import said_at
 
 NAME = "alpaca"
+COLUMNS = frozenset({"instruction", "input", "chosen", "rejected", "system", "history"})
 
 
 def matches(row: Mapping[str, Any]) -> bool:
@@ -19,15 +22,23 @@ def matches(row: Mapping[str, Any]) -> bool:
     return "instruction" in row and "chosen" in row and "rejected" in row
 
 
+def unread(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they said something of the answers, and are not read."""
+    return unknown(row, COLUMNS)
+
+
 def parse(row: Mapping[str, Any]) -> list[Parsed]:
-    """Read a row; BadRow says what is wrong with it."""
-    system: Turns = [{"role": "system", "content": text_at(row, "system")}] if row.get("system") else []
-    question = text_at(row, "instruction")
+    """Read a row; BadRow says what is wrong with it, LeftOut why nothing can be learned from it."""
+    check_plain(row)
+    prompt = system_at(row, _history(row) + question_of(row), "system")
+    return [pair(*(prompt + said_at(row, side, "assistant") for side in ("chosen", "rejected")))]
+
+
+def question_of(row: Mapping[str, Any]) -> Turns:
+    """The instruction and, on the next line, the input; or the turns of an instruction that is a transcript."""
     if row.get("input"):
-        question = f"{question}\n{text_at(row, 'input')}"
-    prompt = [*system, *_history(row), {"role": "user", "content": question}]
-    chosen = [*prompt, {"role": "assistant", "content": text_at(row, "chosen")}]
-    return [pair(chosen, [*prompt, {"role": "assistant", "content": text_at(row, "rejected")}])]
+        return [{"role": "user", "content": f"{text_at(row, 'instruction')}\n{text_at(row, 'input')}"}]
+    return said_at(row, "instruction", "user")
 
 
 def _history(row: Mapping[str, Any]) -> Turns:

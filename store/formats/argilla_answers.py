@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from store.formats.rows import BadRow, Opinions, tags_of, text_at
+from store.formats.rows import BadRow, LeftOut, Opinions, tags_of, text_at
 
 GOOD = {"good", "yes", "up", "like", "liked", "positive", "thumbs up", "accepted", "correct", "true"}
 BAD = {
@@ -30,23 +30,28 @@ COMMENTS = ("comment", "feedback", "reason", "explanation", "rationale", "note",
 LABEL = 40  # characters; a longer text is no label
 
 
-def opinions_of(responses: Mapping[str, Any]) -> Opinions:
-    """One person's opinions, each kind once.
+def opinions_of(responses: Mapping[str, Any]) -> tuple[Opinions, list[str]]:
+    """One person's opinions, each kind once, and why responses of theirs are none.
 
     The store keeps one score and one thumb of a person on an answer: the first question of each kind gives it, further
     ones become tags such as `honesty: 3`. BadRow on a value that is none of what Argilla's questions give.
     """
     found: dict[str, Any] = {}
     tags: list[str] = []
+    lost: list[str] = []
     for question, value in responses.items():
-        kind, told = _opinion(question, value)
+        try:
+            kind, told = _opinion(question, value)
+        except LeftOut as left:
+            lost.append(str(left))
+            continue
         if kind == "tags":
             tags += told
         elif kind in found:
             tags.append(f"{question}: {value}"[:100])
         else:
             found[kind] = told
-    return (*found.items(), *tags_of(list(tags)))
+    return (*found.items(), *tags_of(list(tags))), lost
 
 
 def _opinion(question: str, value: Any) -> tuple[str, Any]:
@@ -54,7 +59,9 @@ def _opinion(question: str, value: Any) -> tuple[str, Any]:
         return "thumb", 1 if value else -1
     if isinstance(value, int | float):
         if value != value or not 1 <= value <= 10 or value != int(value):
-            raise BadRow(f"{question[:40]} is no whole number from 1 to 10")
+            raise LeftOut(
+                f"{question[:40]} is no whole number from 1 to 10, as scores are: Argilla's scales may go from 0"
+            )
         return "score", int(value)
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return "tags", value

@@ -1,8 +1,9 @@
 """FastChat's votes, in both shapes.
 
 The server's log: {tstamp, type: leftvote, rightvote, tievote, bothbad_vote, upvote or downvote, states or state}, where
-a state holds {system_message?, messages: [[role, text]], offset?}. The cleaned one: {conversation_a, conversation_b,
-winner: model_a, model_b, tie or tie (bothbad)}. https://github.com/lm-sys/FastChat/blob/main/docs/dataset_release.md
+a state holds {system_message?, messages: [[role, text]], offset?}; a text with pictures is [text, [pictures]]. The
+cleaned one: {conversation_a, conversation_b, winner: model_a, model_b, tie, tie (bothbad) or both_bad}, as LMArena's
+sets of 33,000 and of 140,000 votes have it. https://github.com/lm-sys/FastChat/blob/main/docs/dataset_release.md
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from store.formats.columns import unknown
 from store.formats.rows import (
     ROLES,
     BadRow,
@@ -30,13 +32,27 @@ NAME = "fastchat"
 NAMES = {role: role for role in ROLES}
 PAIRS = {"leftvote": "left", "rightvote": "right", "tievote": "tie", "bothbad_vote": "both_bad"}
 THUMBS = {"upvote": True, "downvote": False}
-WINNERS = {"model_a": "left", "model_b": "right", "tie": "tie", "tie (bothbad)": "both_bad"}
+WINNERS = {
+    "model_a": "left",
+    "model_b": "right",
+    "tie": "tie",
+    "tie (bothbad)": "both_bad",
+    "both_bad": "both_bad",
+}
+# The models' metadata repeats the conversations.
+CLEANED = frozenset({"conversation_a", "conversation_b", "winner", "judge", "full_conversation", "conv_metadata"})
+LOGGED = frozenset({"type", "states", "state"})
 
 
 def matches(row: Mapping[str, Any]) -> bool:
     """Whether the row looks like one of these."""
     logged = "tstamp" in row and "type" in row
     return logged or {"conversation_a", "conversation_b", "winner"} <= row.keys()
+
+
+def unread(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they said something of the answers, and are not read."""
+    return unknown(row, CLEANED if "winner" in row else LOGGED)
 
 
 def parse(row: Mapping[str, Any]) -> list[Parsed]:
@@ -46,7 +62,8 @@ def parse(row: Mapping[str, Any]) -> list[Parsed]:
         if winner not in WINNERS:
             raise BadRow(f"winner {winner[:40]!r} is none of {', '.join(WINNERS)}")
         one, other = (turns_at(row, key, names=NAMES) for key in ("conversation_a", "conversation_b"))
-        return [_vote(one, other, WINNERS[winner])]
+        judge = row.get("judge")
+        return [_vote(one, other, WINNERS[winner], judge if isinstance(judge, str) else None)]
     kind = text_at(row, "type")
     if kind in THUMBS:
         prompt, completion = answered(_state(object_at(row, "state")), "state")
@@ -60,7 +77,7 @@ def parse(row: Mapping[str, Any]) -> list[Parsed]:
     return [_vote(left, right, PAIRS[kind])]
 
 
-def _vote(left: Turns, right: Turns, verdict: str) -> Parsed:
+def _vote(left: Turns, right: Turns, verdict: str, judge: str | None = None) -> Parsed:
     prompt, one = answered(left, "the first conversation")
     other_prompt, other = answered(right, "the second conversation")
     if prompt != other_prompt:
@@ -68,8 +85,9 @@ def _vote(left: Turns, right: Turns, verdict: str) -> Parsed:
     if one == other:
         raise LeftOut("both answers are the same")
     if verdict in ("tie", "both_bad"):
-        return ParsedDraw(prompt, one, other, verdict)
-    return ParsedPair(prompt, one, other) if verdict == "left" else ParsedPair(prompt, other, one)
+        return ParsedDraw(prompt, one, other, verdict, judge)
+    better, worse = (one, other) if verdict == "left" else (other, one)
+    return ParsedPair(prompt, better, worse, judge)
 
 
 def _state(state: Mapping[str, Any]) -> Turns:
@@ -86,5 +104,10 @@ def _state(state: Mapping[str, Any]) -> Turns:
             raise BadRow(f"messages[{place}] is no [role, text]")
         if message[1] is None:
             raise LeftOut("an answer was not finished")
-        turns.append({"role": ("user", "assistant")[place % 2], "content": text_at({"text": message[1]}, "text")})
+        text = message[1]
+        if isinstance(text, list | tuple) and len(text) > 1:
+            if text[1]:
+                raise LeftOut("it comes with images")
+            text = text[0]
+        turns.append({"role": ("user", "assistant")[place % 2], "content": text_at({"text": text}, "text")})
     return turns

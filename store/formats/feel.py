@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from store.formats.rows import ROLES, BadRow, Opinions, Parsed, list_at, text_at, thumb_at, words_at
+from store.formats.columns import named, unknown
+from store.formats.rows import ROLES, BadRow, LeftOut, Lost, Opinions, Parsed, list_at, text_at, thumb_at, words_at
 from store.formats.trees import Turn, judged
 
 NAME = "feel"
+COLUMNS = frozenset({"conversation"})
+TURN = frozenset({"role", "content", "rating", "chosen", "rejected"})
 
 
 def matches(row: Mapping[str, Any]) -> bool:
@@ -21,17 +24,17 @@ def matches(row: Mapping[str, Any]) -> bool:
     return isinstance(conversation, list) and ("session_id" in row or "conversation_id" in row)
 
 
-def parse(row: Mapping[str, Any]) -> list[Parsed]:
+def unread(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they said something of the answers, and are not read."""
+    return unknown(row, COLUMNS)
+
+
+def parse(row: Mapping[str, Any]) -> list[Parsed | Lost]:
     """Read a row; BadRow says what is wrong with it, LeftOut that nothing was said."""
     turns: dict[str, Turn] = {}
     parent: str | None = None
     for place, message in enumerate(list_at(row, "conversation")):
-        try:
-            if not isinstance(message, Mapping):
-                raise BadRow("it is no object")
-            turn, shown = _turn(message, parent)
-        except BadRow as bad:
-            raise BadRow(f"conversation[{place}]: {bad}") from None
+        turn, shown = _turn(message, parent)
         turns[str(place)] = turn
         parent = str(place)
         if shown != turn.content:
@@ -41,15 +44,23 @@ def parse(row: Mapping[str, Any]) -> list[Parsed]:
     return judged(turns, [])
 
 
-def _turn(message: Mapping[str, Any], parent: str | None) -> tuple[Turn, str]:
+def _turn(message: Any, parent: str | None) -> tuple[Turn, str]:
     """The turn as it was said and judged, and its words as they were shown later."""
-    role, content = text_at(message, "role"), words_at(message, "content")
-    if role not in ROLES:
-        raise BadRow(f"role {role[:40]!r} is none of {', '.join(ROLES)}")
-    if role != "assistant":
-        return Turn(parent, role, content), content
-    thumb = thumb_at(message, "rating")
-    chosen, rejected = (text_at(message, key) if message.get(key) else "" for key in ("chosen", "rejected"))
+    if not isinstance(message, Mapping):
+        return Turn(parent, "user", "", fault="a turn is no object"), ""
+    if unread := unknown(message, TURN):
+        raise BadRow(f"nothing here reads a turn's {named(unread)}")
+    answer = message.get("role") == "assistant"
+    thumb = thumb_at(message, "rating") if answer else ()
+    try:
+        role, content = text_at(message, "role"), words_at(message, "content")
+        if role not in ROLES:
+            raise BadRow(f"role {role[:40]!r} is none of {', '.join(ROLES)}")
+        if not answer:
+            return Turn(parent, role, content), content
+        chosen, rejected = (text_at(message, key) if message.get(key) else "" for key in ("chosen", "rejected"))
+    except (BadRow, LeftOut) as fault:
+        return Turn(parent, "assistant" if thumb else "user", "", thumb, f"a turn: {fault}"), ""
     if not chosen.strip() or not rejected.strip() or chosen == rejected:
         return Turn(parent, role, content, thumb), content
     correction: Opinions = (("correction", chosen),)

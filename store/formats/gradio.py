@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from store.formats.columns import unknown
 from store.formats.rows import (
     ROLES,
     BadRow,
@@ -24,6 +25,7 @@ from store.formats.rows import (
 )
 
 NAME = "gradio"
+COLUMNS = frozenset({"conversation", "index", "value", "flag"})
 NAMES = {role: role for role in ROLES}
 THUMBS: dict[str, Opinions] = {"Like": (("thumb", 1),), "Dislike": (("thumb", -1),)}
 
@@ -31,6 +33,11 @@ THUMBS: dict[str, Opinions] = {"Like": (("thumb", 1),), "Dislike": (("thumb", -1
 def matches(row: Mapping[str, Any]) -> bool:
     """Whether the row looks like one of these."""
     return {"conversation", "index", "value"} <= row.keys() and isinstance(row["conversation"], str)
+
+
+def unread(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they said something of the answers, and are not read."""
+    return unknown(row, COLUMNS)
 
 
 def parse(row: Mapping[str, Any]) -> list[Parsed]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,9 +14,12 @@ from store.formats import (
     fastchat,
     feel,
     gradio,
+    helpsteer,
     hh_rlhf,
     kto,
     librechat,
+    lmarena,
+    nectar,
     open_webui_chats,
     open_webui_feedback,
     openai_logs,
@@ -26,8 +29,10 @@ from store.formats import (
     trl_prompt,
     trl_unpaired,
 )
+from store.formats.columns import named
 from store.formats.files import read_rows
-from store.formats.rows import BadRow, Parsed, shown
+from store.formats.rows import BadRow, LeftOut, Lost, Parsed, shown
+from store.formats.words import clean
 
 LOOK_AT = 100  # rows that are looked at to tell a format
 
@@ -40,7 +45,10 @@ class Format(Protocol):
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Whether the row looks like one of this format."""
 
-    def parse(self, row: Mapping[str, Any]) -> list[Parsed]:
+    def unread(self, row: Mapping[str, Any]) -> list[str]:
+        """Columns of such a row that look as if they said something of an answer, and that `parse` does not read."""
+
+    def parse(self, row: Mapping[str, Any]) -> Sequence[Parsed | Lost]:
         """Read a row; BadRow says what is wrong with it, LeftOut that there is nothing in it to keep."""
 
 
@@ -52,6 +60,9 @@ FORMATS: tuple[Format, ...] = (
     sharegpt,
     alpaca,
     kto,
+    helpsteer,
+    nectar,
+    lmarena,
     open_webui_feedback,
     open_webui_chats,
     librechat,
@@ -65,15 +76,40 @@ FORMATS: tuple[Format, ...] = (
 )
 
 
+def read(format: Format, row: Mapping[str, Any], *, named_by_user: bool) -> tuple[list[Parsed], list[Lost]]:
+    """What a row says that can be kept, as it was said (see `store.formats.words`), and what of it cannot.
+
+    Raises:
+        BadRow: it is no row of the format or, unless the user named the format, holds columns that are not read.
+        LeftOut: nothing in it can be kept.
+    """
+    if not named_by_user and (columns := format.unread(row)):
+        raise BadRow(f"nothing reads its {named(columns)}")
+    kept: list[Parsed] = []
+    lost: list[Lost] = []
+    for each in format.parse(row):
+        if isinstance(each, Lost):
+            lost.append(each)
+            continue
+        try:
+            kept.append(clean(each))
+        except LeftOut as left:
+            lost.append(Lost(str(left)))
+    if not kept:
+        raise LeftOut(lost[0].reason if lost else "it says nothing")
+    return kept, lost
+
+
 def format_of(path: Path, name: str) -> Format:
     """The format with this name or, for auto, the one whose rows the file's first ones look like.
 
     Raises:
-        Problem: no such format, a file that cannot be read or holds no rows, or rows of no known format.
+        Problem: no such format, a file that cannot be read or holds no rows, rows of no known format or, for auto, of
+            one that would leave columns unread which look as if they said something of an answer.
     """
     known = ", ".join(each.NAME for each in FORMATS)
-    named = next((each for each in FORMATS if name == each.NAME), None)
-    if named is None and name != "auto":
+    chosen = next((each for each in FORMATS if name == each.NAME), None)
+    if chosen is None and name != "auto":
         raise Problem(f"There is no format {name!r}.", hint=f"Use auto or one of: {known}.", status=2)
     first: tuple[str, dict[str, Any] | BadRow] | None = None
     readable: dict[str, Any] = {}
@@ -82,8 +118,16 @@ def format_of(path: Path, name: str) -> Format:
         first = first or (place, row)
         if isinstance(row, BadRow):
             continue
-        found = named or next((each for each in FORMATS if each.matches(row)), None)
+        if chosen is not None:
+            return chosen
+        found = next((each for each in FORMATS if each.matches(row)), None)
         if found is not None:
+            if columns := found.unread(row):
+                raise Problem(
+                    shown(f"{path}, {place}: it looks like {found.NAME}, but nothing reads its {named(columns)}."),
+                    hint=f"If nothing is lost with them, leave them unread with --format {found.NAME}; otherwise write "
+                    "the file in a form that docs/formats.md names.",
+                )
             return found
         looked_at += 1
         readable = readable or row

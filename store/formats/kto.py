@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from store.formats import sharegpt
-from store.formats.rows import ROLES, BadRow, Parsed, ParsedThumb, Turns, answered, text_at, turns_at
+from store.formats.alpaca import question_of
+from store.formats.columns import unknown
+from store.formats.rows import ROLES, BadRow, Parsed, ParsedThumb, answered, check_plain, system_at, turns_at
+from store.formats.sharegpt import turns_of
+from store.formats.transcripts import said_at
 
 NAME = "kto"
 NAMES = {role: role for role in ROLES}
+SHAPES = ({"messages"}, {"conversations"}, {"instruction", "input", "output"})
 
 
 def matches(row: Mapping[str, Any]) -> bool:
@@ -23,21 +27,24 @@ def matches(row: Mapping[str, Any]) -> bool:
     return labelled or "kto_tag" in row
 
 
+def unread(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they said something of the answer, and are not read."""
+    read = next((shape for shape in SHAPES if shape & row.keys()), set())
+    return unknown(row, {*read, "system", "kto_tag" if "kto_tag" in row else "label"})
+
+
 def parse(row: Mapping[str, Any]) -> list[Parsed]:
-    """Read a row; BadRow says what is wrong with it."""
+    """Read a row; BadRow says what is wrong with it, LeftOut why nothing can be learned from it."""
     key = "kto_tag" if "kto_tag" in row else "label"
     label = row.get(key)
     if not isinstance(label, bool):
         raise BadRow(f"{key} is missing" if key not in row else f"{key} is neither true nor false")
-    system: Turns = [{"role": "system", "content": text_at(row, "system")}] if row.get("system") else []
+    check_plain(row)
     if "messages" in row:
         turns = turns_at(row, "messages", names=NAMES)
     elif "conversations" in row:
-        turns = turns_at(row, "conversations", role="from", content="value", names=sharegpt.NAMES)
+        turns = turns_of(row, "conversations")
     else:
-        question = text_at(row, "instruction")
-        if row.get("input"):
-            question = f"{question}\n{text_at(row, 'input')}"
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": text_at(row, "output")}]
-    prompt, completion = answered(system + turns, "the conversation")
+        turns = question_of(row) + said_at(row, "output", "assistant")
+    prompt, completion = answered(system_at(row, turns, "system"), "the conversation")
     return [ParsedThumb(prompt, completion, label)]

@@ -8,8 +8,10 @@ https://docs.openwebui.com/features/evaluation/
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from store.formats.columns import named, unknown
 from store.formats.rows import (
     BadRow,
     LeftOut,
@@ -26,20 +28,36 @@ from store.formats.rows import (
 from store.formats.trees import Turn
 
 NAMES = {"user": "user", "assistant": "assistant", "system": "system", "tool": "tool"}
+# What a rating may hold; `model_id` and the like are no opinions.
+KEYS = frozenset({"rating", "reason", "tags", "comment", "details"})
 MIDDLE = 5  # scores up to here go with a thumb down
 
 
 def opinions_of(told: Mapping[str, Any]) -> Opinions:
-    """The opinions in `data` of a feedback or `annotation` of a message; BadRow on values that are none."""
+    """The opinions in `data` of a feedback or `annotation` of a message; BadRow on values that are none.
+
+    With the click on a thumb Open WebUI lets a model guess tags, which stand alone then; they are the person's once the
+    panel was kept, which leaves a reason, a comment or details, be they empty.
+    """
+    if unread := unknown(told, KEYS):
+        raise BadRow(f"nothing here reads its {named(unread)}")
     thumb = thumb_at(told, "rating")
     tags = told.get("tags") or []
     if not isinstance(tags, list):
         raise BadRow("tags is no list")
-    details = told.get("details") or {}
-    if not isinstance(details, Mapping):
+    details = told.get("details")
+    if details is not None and not isinstance(details, Mapping):
         raise BadRow("details is no object")
+    if all(told.get(name) is None for name in ("reason", "comment", "details")):
+        tags = []
     reason = told.get("reason") or None
-    return (*thumb, *_score(details.get("rating"), thumb), *tags_of([reason, *tags]), *comment_at(told, "comment"))
+    score = _score((details or {}).get("rating"), thumb)
+    return (*thumb, *score, *tags_of([reason, *tags]), *comment_at(told, "comment"))
+
+
+def person_of(row: Mapping[str, Any]) -> str | None:
+    """Who rated, by the program's own id."""
+    return row["user_id"] if isinstance(row.get("user_id"), str) and row["user_id"] else None
 
 
 def turns_of(chat: Mapping[str, Any], *, rated: bool) -> dict[str, Turn]:
@@ -53,13 +71,15 @@ def turns_of(chat: Mapping[str, Any], *, rated: bool) -> dict[str, Turn]:
     if isinstance(tree, Mapping) and tree:
         for id, message in tree.items():
             parent = message.get("parentId") if isinstance(message, Mapping) else None
-            turns[id] = _turn(message, f"the message {id[:40]}", parent, rated)
+            turns[id] = _turn(message, parent, rated)
+            if isinstance(parent, str) and parent not in tree:
+                turns[id] = replace(turns[id], fault="the turn before it is not in the file")
         return turns
     before: str | None = None
     for place, message in enumerate(list_at(chat, "messages")):
         id = message.get("id") if isinstance(message, Mapping) else None
         id = id if isinstance(id, str) else f"message {place}"
-        turns[id] = _turn(message, f"messages[{place}]", before, rated)
+        turns[id] = _turn(message, before, rated)
         before = id
     if not turns:
         raise LeftOut("its chat has no messages")
@@ -74,21 +94,26 @@ def system_of(chat: Mapping[str, Any]) -> Turns:
     return []
 
 
-def _turn(message: Any, where: str, parent: Any, rated: bool) -> Turn:
+def _turn(message: Any, parent: Any, rated: bool) -> Turn:
+    above = parent if isinstance(parent, str) else None
+    if not isinstance(message, Mapping):
+        return Turn(above, "user", "", fault="a message is no object")
+    annotation = message.get("annotation")
+    told = rated and annotation is not None and message.get("role") == "assistant"
+    opinions = opinions_of(object_at(message, "annotation")) if told else ()
     try:
-        if not isinstance(message, Mapping):
-            raise BadRow("it is no object")
         role = text_at(message, "role")
         if role not in NAMES:
             raise BadRow(f"role {role[:40]!r} is none of {', '.join(NAMES)}")
-        if parent is not None and not isinstance(parent, str):
+        if parent is not None and above is None:
             raise BadRow("parentId is no text")
-        annotation = message.get("annotation")
-        told = rated and annotation is not None and role == "assistant"
-        opinions = opinions_of(object_at(message, "annotation")) if told else ()
-        return Turn(parent, NAMES[role], words_at(message, "content"), opinions)
-    except BadRow as bad:
-        raise BadRow(f"{where}: {bad}") from None
+        if role == "assistant" and message.get("error"):
+            return Turn(above, role, "", opinions)
+        if message.get("files"):
+            raise LeftOut("it comes with a file or picture")
+        return Turn(above, NAMES[role], words_at(message, "content"), opinions)
+    except (BadRow, LeftOut) as fault:
+        return Turn(above, "assistant" if opinions else "user", "", opinions, f"a message: {fault}")
 
 
 def _score(value: Any, thumb: Opinions) -> Opinions:

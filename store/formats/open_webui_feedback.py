@@ -6,18 +6,26 @@ https://docs.openwebui.com/features/evaluation/
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from store.formats.open_webui import opinions_of, system_of, turns_of
-from store.formats.rows import BadRow, LeftOut, Parsed, object_at, text_at
+from store.formats.columns import unknown
+from store.formats.open_webui import opinions_of, person_of, system_of, turns_of
+from store.formats.rows import LeftOut, Parsed, object_at, text_at
 from store.formats.trees import Turn, answer
 
 NAME = "open-webui-feedback"
+COLUMNS = frozenset({"data", "snapshot"})
 
 
 def matches(row: Mapping[str, Any]) -> bool:
     """Whether the row looks like one of these."""
     return "data" in row and "meta" in row and ("snapshot" in row or row.get("type") == "rating")
+
+
+def unread(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they said something of the answers, and are not read."""
+    return unknown(row, COLUMNS)
 
 
 def parse(row: Mapping[str, Any]) -> list[Parsed]:
@@ -33,12 +41,11 @@ def parse(row: Mapping[str, Any]) -> list[Parsed]:
     chat = object_at(outer, "chat") if "chat" in outer else outer
     turns = turns_of(chat, rated=False)
     id = _rated(object_at(row, "meta"), turns)
-    old = turns[id]
-    return [answer(turns | {id: Turn(old.parent, old.role, old.content, opinions)}, id, system_of(chat))]
+    return [answer(turns | {id: replace(turns[id], opinions=opinions)}, id, system_of(chat), person_of(row))]
 
 
 def _rated(meta: Mapping[str, Any], turns: Mapping[str, Turn]) -> str:
     id = text_at(meta, "message_id")
     if id not in turns:
-        raise BadRow("the rated message is not in the snapshot of the chat")
+        raise LeftOut("the rated message is not in the snapshot of the chat")
     return id

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from store.formats.columns import unknown
 from store.formats.rows import (
     ROLES,
     BadRow,
@@ -23,6 +24,7 @@ from store.formats.rows import (
 )
 
 NAME = "openai-logs"
+COLUMNS = frozenset({"request", "response"})
 NAMES = {role: role for role in ROLES} | {"developer": "system"}
 
 
@@ -30,6 +32,11 @@ def matches(row: Mapping[str, Any]) -> bool:
     """Whether the row looks like one of these."""
     request = row.get("request")
     return isinstance(request, Mapping) and "messages" in request
+
+
+def unread(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they said something of the answers, and are not read."""
+    return unknown(row, COLUMNS)
 
 
 def parse(row: Mapping[str, Any]) -> list[Parsed]:
@@ -40,7 +47,7 @@ def parse(row: Mapping[str, Any]) -> list[Parsed]:
         raise LeftOut("it calls tools")
     prompt = turns_at(request, "messages", names=NAMES)
     if not prompt or prompt[-1]["role"] not in ("user", "tool"):
-        raise BadRow("request.messages does not end with a turn to answer")
+        raise LeftOut("request.messages does not end with a turn to answer")
     answers = _answers(row, prompt)
     if answers:
         return answers

@@ -9,15 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from store.formats.columns import unknown
 from store.formats.rows import BadRow, LeftOut, Parsed, ParsedThumb, answered, pair, text_at
 
 NAME = "pykoi"
+COLUMNS = frozenset({"question", "answer", "vote_status", "up_ranking_answer", "low_ranking_answer"})
 VOTES = {"up": True, "down": False}
 
 
 def matches(row: Mapping[str, Any]) -> bool:
     """Whether the row looks like one of these."""
     return {"question", "answer", "vote_status"} <= row.keys() or {"question", "up_ranking_answer"} <= row.keys()
+
+
+def unread(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they said something of the answers, and are not read; of another table, none."""
+    return unknown(row, COLUMNS) if matches(row) else []
 
 
 def parse(row: Mapping[str, Any]) -> list[Parsed]:

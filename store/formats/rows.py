@@ -8,10 +8,15 @@ from typing import Any
 
 from problems import Problem
 from store.checks import check_text
+from store.formats.columns import named, unknown
+from store.formats.spoken import THOUGHTS
 
 Turns = list[dict[str, str]]
 ROLES = ("system", "user", "assistant", "tool")
-
+# Columns of data sets that hold what is no text.
+BEYOND_WORDS = ("tools", "image", "images", "video", "videos", "audio", "audios")
+# What programs write beside a turn's words that neither answers nor judges.
+BESIDE = ("annotations", "reasoning_content", "model", "name", "refusal")
 
 Opinions = tuple[tuple[str, Any], ...]
 
@@ -21,7 +26,9 @@ class BadRow(Exception):
 
 
 class LeftOut(Exception):
-    """A sound row in which there is nothing to keep, an answer that nobody voted on say; its text says why."""
+    """A row from which nothing can be learned: nobody voted, the answer failed, a picture belongs to it; its text says
+    why. Such a row is skipped and counted, and never refuses a file.
+    """
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class ParsedPair:
     prompt: Turns
     chosen: str
     rejected: str
+    person: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class ParsedThumb:
     prompt: Turns
     completion: str
     label: bool
+    person: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class ParsedDraw:
     left: str
     right: str
     verdict: str
+    person: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -65,42 +75,53 @@ class ParsedAnswer:
     completion: str | None
     opinions: Opinions = ()
     question: str | None = field(default=None, compare=False)
+    person: str | None = field(default=None, compare=False)
 
 
+# `person` of each is who gave the opinion, by the file's own id, where it has one: no part of what the row says either.
 Parsed = ParsedPair | ParsedThumb | ParsedDraw | ParsedAnswer
+
+
+@dataclass(frozen=True)
+class Lost:
+    """One opinion of a row that says several, of which nothing can be kept, and why."""
+
+    reason: str
 
 
 def pair(chosen: Turns, rejected: Turns) -> ParsedPair:
     """A pair from two whole conversations that differ in their last turn, an answer each.
 
     Raises:
-        BadRow: an empty conversation or answer, another last role, equal answers, or earlier turns that differ.
+        LeftOut: an empty conversation or answer, another last role, equal answers, or earlier turns that differ.
     """
     prompt, good = answered(chosen, "chosen")
     other_prompt, bad = answered(rejected, "rejected")
     if prompt != other_prompt:
-        raise BadRow("chosen and rejected differ before their last turn")
+        raise LeftOut("chosen and rejected differ before their last turn: the preference is on no single prompt")
     if good == bad:
-        raise BadRow("chosen and rejected are the same")
+        raise LeftOut("chosen and rejected are the same")
     return ParsedPair(prompt, good, bad)
 
 
 def answered(conversation: Turns, where: str) -> tuple[Turns, str]:
-    """The turns before the last one, and the last one, which must be an answer with a text."""
+    """The turns before the last one, and the last one, an answer with a text; LeftOut when it is none."""
     if not conversation or conversation[-1]["role"] != "assistant":
-        raise BadRow(f"{where} does not end with a turn of the assistant")
+        raise LeftOut(f"{where} does not end with a turn of the assistant")
     if not any(turn["role"] == "user" for turn in conversation):
-        raise BadRow(f"{where} has no turn of the user before the answer")
+        raise LeftOut(f"{where} has no turn of the user before the answer")
     if not conversation[-1]["content"].strip():
-        raise BadRow(f"{where} is empty")
+        raise LeftOut(f"{where} is empty")
     return conversation[:-1], conversation[-1]["content"]
 
 
 def text_at(row: Mapping[str, Any], key: str) -> str:
-    """The text under `key`; BadRow when it is missing, no text or cannot be stored."""
+    """The text under `key`; BadRow when it is missing, no text or cannot be stored, LeftOut when it is null."""
     if key not in row:
         raise BadRow(f"{key} is missing")
     value = row[key]
+    if value is None:
+        raise LeftOut(f"{key} is null, not text")
     if not isinstance(value, str):
         raise BadRow(f"{key} is {_kind(value)}, not text")
     try:
@@ -134,6 +155,10 @@ def turn_of(value: Any, where: str, role: str, content: str, names: Mapping[str,
         speaker = text_at(value, role)
         if speaker not in names:
             raise BadRow(f"{role} {speaker!r} is none of {', '.join(names)}")
+        if value.get("tool_calls") or value.get("function_call"):
+            raise LeftOut("it calls tools")
+        if unread := unknown(value, {role, content, *BESIDE}):
+            raise BadRow(f"nothing here reads its {named(unread)}")
         return {"role": names[speaker], "content": words_at(value, content)}
     except BadRow as bad:
         raise BadRow(f"{where}: {bad}") from None
@@ -144,7 +169,7 @@ def words_at(row: Mapping[str, Any], key: str) -> str:
 
     Raises:
         BadRow: it is missing or neither.
-        LeftOut: a part is no text (a picture, a call of a tool).
+        LeftOut: it is null, or a part is no text (a picture, a call of a tool).
     """
     value = row.get(key)
     if not isinstance(value, list):
@@ -152,9 +177,34 @@ def words_at(row: Mapping[str, Any], key: str) -> str:
     parts = [{"text": part} if isinstance(part, str) else part for part in value]
     if not all(isinstance(part, Mapping) for part in parts):
         raise BadRow(f"{key} is a list, not text")
-    if any("text" not in part for part in parts):
+    # What the model thought is no part of what it said.
+    parts = [part for part in parts if not isinstance(part.get("type"), str) or part["type"] not in THOUGHTS]
+    if any(part.get("text") is None for part in parts):
         raise LeftOut(f"{key} holds a part that is no text")
     return "\n".join(text_at(part, "text") for part in parts)
+
+
+def system_at(row: Mapping[str, Any], turns: Turns, *names: str) -> Turns:
+    """The turns behind the system message in one of these columns, where it says something the turns do not begin with.
+
+    Raises:
+        LeftOut: the turns begin with another system message.
+    """
+    key = next((name for name in names if row.get(name)), None)
+    if key is None or not (words := text_at(row, key)).strip():
+        return turns
+    if turns and turns[0]["role"] == "system":
+        if turns[0]["content"].strip() != words.strip():
+            raise LeftOut(f"{key} differs from the system message of the conversation")
+        return turns
+    return [{"role": "system", "content": words}, *turns]
+
+
+def check_plain(row: Mapping[str, Any]) -> None:
+    """LeftOut when a picture, a sound or tools belong to a row of a data set: its words alone are less than was said."""
+    for key in BEYOND_WORDS:
+        if row.get(key):
+            raise LeftOut("it calls tools" if key == "tools" else f"it comes with {key}")
 
 
 def list_at(row: Mapping[str, Any], key: str) -> list[Any]:

@@ -8,10 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from store.formats.rows import BadRow, Parsed, Turns, pair, text_at, turn_of, turns_at
+from store.formats.columns import unknown
+from store.formats.rows import BadRow, LeftOut, Parsed, Turns, check_plain, pair, system_at, turn_of, turns_at
 
 NAME = "sharegpt"
-NAMES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+NAMES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+    "observation": "tool",
+    "tool": "tool",
+    "function_call": "call",
+}
 
 
 def matches(row: Mapping[str, Any]) -> bool:
@@ -19,15 +29,30 @@ def matches(row: Mapping[str, Any]) -> bool:
     return "conversations" in row and "chosen" in row and "rejected" in row
 
 
+def unread(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they said something of the answers, and are not read."""
+    return unknown(row, {"conversations", "chosen", "rejected", "system"})
+
+
 def parse(row: Mapping[str, Any]) -> list[Parsed]:
-    """Read a row; BadRow says what is wrong with it."""
-    prompt = turns_at(row, "conversations", role="from", content="value", names=NAMES)
-    if row.get("system"):
-        prompt = [{"role": "system", "content": text_at(row, "system")}, *prompt]
-    return [pair(prompt + _answer(row, "chosen"), prompt + _answer(row, "rejected"))]
+    """Read a row; BadRow says what is wrong with it, LeftOut why nothing can be learned from it."""
+    check_plain(row)
+    prompt = turns_of(row, "conversations")
+    return [pair(*(system_at(row, prompt + _answer(row, side), "system") for side in ("chosen", "rejected")))]
+
+
+def turns_of(row: Mapping[str, Any], key: str) -> Turns:
+    """Turns as ShareGPT writes them; raises as `turns_at` does, and LeftOut where the model calls a function."""
+    turns = turns_at(row, key, role="from", content="value", names=NAMES)
+    if any(turn["role"] == "call" for turn in turns):
+        raise LeftOut("it calls tools")
+    return turns
 
 
 def _answer(row: Mapping[str, Any], key: str) -> Turns:
     if key not in row:
         raise BadRow(f"{key} is missing")
-    return [turn_of(row[key], key, "from", "value", NAMES)]
+    turn = turn_of(row[key], key, "from", "value", NAMES)
+    if turn["role"] == "call":
+        raise LeftOut("it calls tools")
+    return [turn]

@@ -1,6 +1,8 @@
 """TRL's preference rows: {prompt, chosen, rejected}, plain text or conversations, the prompt explicit or not.
 
 Without a prompt it is what both begin with: the common turns of two conversations, or the common words of two texts.
+Data sets on the hub call the prompt question, query or input, have a column for the system message, write transcripts
+into the texts, and repeat the chosen answer as `response` or `messages`: all that is read.
 https://huggingface.co/docs/trl/dataset_formats
 """
 
@@ -10,10 +12,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from store.formats import hh_rlhf
-from store.formats.rows import ROLES, BadRow, Parsed, Turns, pair, text_at, turns_at
+from store.formats.columns import SYSTEMS, unknown, used
+from store.formats.rows import BadRow, Parsed, Turns, check_plain, pair, system_at, text_at, turns_at
+from store.formats.transcripts import NAMES, answer_at, prompt_at
 
 NAME = "trl-preference"
-NAMES = {role: role for role in ROLES}
+PROMPTS = ("prompt", "question", "query", "input")
+# The scores that the better and the worse one got say no more than which is better.
+SCORES = {f"{name}_{side}" for name in ("score", "rating") for side in ("chosen", "rejected")} | {
+    f"{side}_{name}" for name in ("score", "rating") for side in ("chosen", "rejected")
+}
+REPEATS = ("response", "messages")
 
 
 def matches(row: Mapping[str, Any]) -> bool:
@@ -22,33 +31,36 @@ def matches(row: Mapping[str, Any]) -> bool:
     return both and "conversations" not in row and "instruction" not in row and not hh_rlhf.matches(row)
 
 
+def unread(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they said something of the answers, and are not read."""
+    known = {"chosen", "rejected", *SCORES, used(row, PROMPTS), used(row, SYSTEMS)}
+    return unknown(row, known | {key for key in REPEATS if key in row and row[key] == row.get("chosen")})
+
+
 def parse(row: Mapping[str, Any]) -> list[Parsed]:
-    """Read a row; BadRow says what is wrong with it."""
+    """Read a row; BadRow says what is wrong with it, LeftOut why nothing can be learned from it."""
+    check_plain(row)
+    key = used(row, PROMPTS)
+    text = row[key] if key is not None and isinstance(row[key], str) else None
     if isinstance(row.get("chosen"), list):
-        chosen = turns_at(row, "chosen", names=NAMES)
-        prompt = _prompt(row, chosen)
-        return [pair(prompt + chosen, prompt + turns_at(row, "rejected", names=NAMES))]
-    chosen_text, rejected_text = text_at(row, "chosen"), text_at(row, "rejected")
-    if row.get("prompt") is not None:
-        prompt = _prompt(row, [])
+        chosen, rejected = (turns_at(row, side, names=NAMES) for side in ("chosen", "rejected"))
     else:
-        begun = _common_words(chosen_text, rejected_text)
+        text_at(row, "rejected")
+        chosen, rejected = (answer_at(row, side, text) for side in ("chosen", "rejected"))
+    if chosen and chosen[0]["role"] != "assistant" and not isinstance(row.get(key or ""), list):
+        # Whole conversations hold the opening question, which some sets give as text beside them.
+        prompt: Turns = []
+    elif key is not None:
+        prompt = prompt_at(row, key)
+    elif isinstance(row["chosen"], str):
+        begun = _common_words(row["chosen"], text_at(row, "rejected"))
         prompt = [{"role": "user", "content": begun.strip()}]
-        chosen_text, rejected_text = chosen_text[len(begun) :], rejected_text[len(begun) :]
-    good = {"role": "assistant", "content": chosen_text}
-    return [pair([*prompt, good], [*prompt, {"role": "assistant", "content": rejected_text}])]
-
-
-def _prompt(row: Mapping[str, Any], chosen: Turns) -> Turns:
-    prompt = row.get("prompt")
-    if prompt is None:
-        return []
-    if isinstance(prompt, list):
-        return turns_at(row, "prompt", names=NAMES)
-    # Some sets give the opening question as text beside whole conversations, which hold it already.
-    if any(turn["role"] == "user" for turn in chosen):
-        return []
-    return [{"role": "user", "content": text_at(row, "prompt")}]
+        chosen, rejected = (
+            [{"role": "assistant", "content": row[side][len(begun) :]}] for side in ("chosen", "rejected")
+        )
+    else:
+        prompt = []
+    return [pair(*(system_at(row, prompt + side, *SYSTEMS) for side in (chosen, rejected)))]
 
 
 def _common_words(chosen: str, rejected: str) -> str:

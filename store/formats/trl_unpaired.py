@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from store.formats.rows import ROLES, BadRow, Parsed, ParsedThumb, Turns, answered, text_at, turns_at
+from store.formats.columns import SYSTEMS, unknown, used
+from store.formats.rows import BadRow, Parsed, ParsedThumb, answered, check_plain, system_at
+from store.formats.transcripts import answer_at, prompt_at
 
 NAME = "trl-unpaired"
-NAMES = {role: role for role in ROLES}
 
 
 def matches(row: Mapping[str, Any]) -> bool:
@@ -19,16 +20,18 @@ def matches(row: Mapping[str, Any]) -> bool:
     return "prompt" in row and "completion" in row and "label" in row
 
 
+def unread(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they said something of the answer, and are not read."""
+    return unknown(row, {"prompt", "completion", "label", used(row, SYSTEMS)})
+
+
 def parse(row: Mapping[str, Any]) -> list[Parsed]:
-    """Read a row; BadRow says what is wrong with it."""
+    """Read a row; BadRow says what is wrong with it, LeftOut why nothing can be learned from it."""
+    check_plain(row)
     label = row.get("label")
     if not isinstance(label, bool):
         raise BadRow("label is missing" if "label" not in row else "label is neither true nor false")
-    prompt, completion = answered(_turns(row, "prompt", "user") + _turns(row, "completion", "assistant"), "completion")
-    return [ParsedThumb(prompt, completion, label)]
-
-
-def _turns(row: Mapping[str, Any], key: str, role: str) -> Turns:
-    if isinstance(row.get(key), list):
-        return turns_at(row, key, names=NAMES)
-    return [{"role": role, "content": text_at(row, key)}]
+    prompt = prompt_at(row, "prompt")
+    text = row["prompt"] if isinstance(row["prompt"], str) else None
+    turns = system_at(row, prompt + answer_at(row, "completion", text), *SYSTEMS)
+    return [ParsedThumb(*answered(turns, "completion"), label)]

@@ -173,7 +173,7 @@ def test_of_a_file_with_one_row_in_a_hundred_corrupted_the_others_come_in(store:
         '{"prompt": "a", "prompt": "b", "chosen": "c", "rejected": "d", "chosen": "e"}',
         json.dumps({"prompt": "Q", "chosen": "x" * 10_000_000, "rejected": "y"}),
         json.dumps({"prompt": "Q", "chosen": "a", "rejected": "b", "more": nested(400)}),
-        '{"prompt": "Q", "chosen": "a", "rejected": "b", "score": NaN, "at": 99999999999999999999}',
+        '{"prompt": "Q", "chosen": "a", "rejected": "b", "weight": NaN, "at": 99999999999999999999}',
     ],
 )
 def test_odd_rows_that_say_something_are_kept_whole(store: Store, tmp_path: Path, row: str) -> None:

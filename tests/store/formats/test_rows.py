@@ -7,7 +7,7 @@ import pytest
 
 from store.formats import alpaca, sharegpt, trl_preference, trl_unpaired
 from store.formats.known import FORMATS
-from store.formats.rows import BadRow, Parsed, ParsedPair, ParsedThumb
+from store.formats.rows import BadRow, LeftOut, Parsed, ParsedPair, ParsedThumb
 
 USER = {"role": "user", "content": "Which colour is the sky?"}
 GOOD = {"role": "assistant", "content": "Blue."}
@@ -87,16 +87,9 @@ READ: list[tuple[ModuleType, dict[str, Any], Parsed]] = [
 REFUSED: list[tuple[ModuleType, dict[str, Any], str]] = [
     (trl_preference, {"prompt": "Q", "chosen": "a"}, "rejected is missing"),
     (trl_preference, {"prompt": "Q", "chosen": "a", "rejected": 3}, "rejected is a number, not text"),
-    (trl_preference, {"prompt": "Q", "chosen": "a", "rejected": None}, "rejected is null, not text"),
-    (trl_preference, {"prompt": "Q", "chosen": "a", "rejected": "a"}, "the same"),
-    (trl_preference, {"prompt": "Q", "chosen": "a", "rejected": " "}, "rejected is empty"),
     (trl_preference, {"prompt": 5, "chosen": "a", "rejected": "b"}, "prompt is a number"),
     (trl_preference, {"chosen": "a", "rejected": "b"}, "prompt is missing"),
     (trl_preference, {"prompt": "Q", "chosen": "half \ud800", "rejected": "b"}, "surrogate"),
-    (trl_preference, {"chosen": [USER, GOOD], "rejected": [SYSTEM, USER, BAD]}, "differ before"),
-    (trl_preference, {"chosen": [USER], "rejected": [USER]}, "does not end with a turn of the assistant"),
-    (trl_preference, {"chosen": [], "rejected": []}, "does not end"),
-    (trl_preference, {"chosen": [GOOD], "rejected": [BAD]}, "no turn of the user"),
     (trl_preference, {"chosen": [USER, GOOD], "rejected": "b"}, "rejected is text, not a list"),
     (
         trl_preference,
@@ -107,17 +100,28 @@ REFUSED: list[tuple[ModuleType, dict[str, Any], str]] = [
     (trl_preference, {"chosen": [USER, "a"], "rejected": []}, "chosen\\[1\\] is text, not a turn"),
     (trl_unpaired, {"prompt": "Q", "completion": "a", "label": 1}, "neither true nor false"),
     (trl_unpaired, {"prompt": "Q", "completion": "a"}, "label is missing"),
-    (trl_unpaired, {"prompt": "Q", "completion": "", "label": True}, "completion is empty"),
     (sharegpt, {"conversations": [HUMAN], "chosen": gpt("a")}, "rejected is missing"),
     (sharegpt, {"conversations": [HUMAN], "chosen": "a", "rejected": gpt("b")}, "chosen is text, not a turn"),
-    (sharegpt, {"conversations": [HUMAN], "chosen": HUMAN, "rejected": HUMAN}, "chosen does not end with"),
     (
         sharegpt,
-        {"conversations": [{"from": "observation", "value": "x"}], "chosen": gpt("a"), "rejected": gpt("b")},
+        {"conversations": [{"from": "parrot", "value": "x"}], "chosen": gpt("a"), "rejected": gpt("b")},
         "none of human",
     ),
     (alpaca, {"instruction": "Q", "chosen": "a"}, "rejected is missing"),
     (alpaca, {"instruction": "Q", "chosen": "a", "rejected": "b", "history": ["Hi"]}, "history\\[0\\]"),
+]
+
+
+LEFT_OUT: list[tuple[ModuleType, dict[str, Any], str]] = [
+    (trl_preference, {"prompt": "Q", "chosen": "a", "rejected": None}, "rejected is null, not text"),
+    (trl_preference, {"prompt": "Q", "chosen": "a", "rejected": "a"}, "the same"),
+    (trl_preference, {"prompt": "Q", "chosen": "a", "rejected": " "}, "rejected is empty"),
+    (trl_preference, {"chosen": [USER, GOOD], "rejected": [SYSTEM, USER, BAD]}, "differ before"),
+    (trl_preference, {"chosen": [USER], "rejected": [USER]}, "does not end with a turn of the assistant"),
+    (trl_preference, {"chosen": [], "rejected": []}, "does not end"),
+    (trl_preference, {"chosen": [GOOD], "rejected": [BAD]}, "no turn of the user"),
+    (trl_unpaired, {"prompt": "Q", "completion": "", "label": True}, "completion is empty"),
+    (sharegpt, {"conversations": [HUMAN], "chosen": HUMAN, "rejected": HUMAN}, "chosen does not end with"),
 ]
 
 
@@ -130,4 +134,10 @@ def test_a_row_is_told_and_read(format: ModuleType, row: dict[str, Any], parsed:
 @pytest.mark.parametrize(("format", "row", "why"), REFUSED)
 def test_a_bad_row_says_why(format: ModuleType, row: dict[str, Any], why: str) -> None:
     with pytest.raises(BadRow, match=why):
+        format.parse(row)
+
+
+@pytest.mark.parametrize(("format", "row", "why"), LEFT_OUT)
+def test_a_row_with_nothing_to_learn_says_why(format: ModuleType, row: dict[str, Any], why: str) -> None:
+    with pytest.raises(LeftOut, match=why):
         format.parse(row)
