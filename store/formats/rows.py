@@ -185,7 +185,7 @@ def words_at(row: Mapping[str, Any], key: str) -> str:
 
 
 def system_at(row: Mapping[str, Any], turns: Turns, *names: str) -> Turns:
-    """The turns behind the system message in one of these columns, where it says something the turns do not begin with.
+    """The turns behind the system message in one of these columns, unless they begin with it already.
 
     Raises:
         LeftOut: the turns begin with another system message.
