@@ -201,7 +201,7 @@ def system_at(row: Mapping[str, Any], turns: Turns, *names: str) -> Turns:
 
 
 def check_plain(row: Mapping[str, Any]) -> None:
-    """LeftOut when a picture, a sound or tools belong to a row of a data set: its words alone are less than was said."""
+    """LeftOut when a picture, a sound or tools belong to a row of a data set: its words alone are too little."""
     for key in BEYOND_WORDS:
         if row.get(key):
             raise LeftOut("it calls tools" if key == "tools" else f"it comes with {key}")

@@ -29,8 +29,8 @@ def parse(row: Mapping[str, Any]) -> list[Parsed]:
     """Read a row; BadRow says what is wrong with it, LeftOut that it asks nothing."""
     check_plain(row)
     prompt = system_at(row, prompt_at(row, "prompt"), *SYSTEMS)
-    if not prompt or prompt[-1]["role"] != "user":
-        raise LeftOut("prompt does not end with a turn of the user")
+    if not prompt or prompt[-1]["role"] not in ("user", "tool"):
+        raise LeftOut("prompt does not end with a turn of the user or a tool")
     if not prompt[-1]["content"].strip():
         raise LeftOut("prompt is empty")
     return [ParsedAnswer(prompt, None)]

@@ -196,6 +196,8 @@ def test_tags_that_nobody_chose_are_dropped(store: Store, tmp_path: Path) -> Non
 def test_no_column_that_looks_like_an_answer_is_passed_over(
     store: Store, tmp_path: Path, name: str, column: str
 ) -> None:
+    if (name, column) == ("argilla", "response_2"):
+        return  # a second answer there, which is read
     rows = [row | {column: "A"} for row in samples.ROWS[name]]
     with pytest.raises(Problem) as caught:
         import_file(store, put(tmp_path, rows))
