@@ -1,6 +1,7 @@
 """How well the reward model learns a hidden preference, by ratings, kinds, and people who mean no good.
 
     python bench/reward_model.py [--part accuracy --part kinds --part attacks] [--seeds 6] [--work runs/worlds]
+                                 [--size 100 --size 300 ...]
 
 accuracy    pairs with 10 % noise by 20 people: accuracy against the noise-free preference on 1,000 pairs of answers to
             other prompts, at 100, 300, 1,000 and 3,000 ratings; with the length head as used (cost), kept and dropped;
@@ -10,7 +11,7 @@ attacks     40 people of whom 20 % answer at random and 5 % push against the oth
 
 Every figure is a mean over seeds and personas, each seed with prompts, answers and people of its own. Prints tables and
 writes bench/results/reward_model.json. A run that was cut goes on with what lies in the folder of --work; empty it
-after a change of the code.
+after a change of the code or of the sizes.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ from reward.judges import judges
 from reward.settings import RewardSettings
 
 SIZES = (100, 300, 1000, 3000)
+POOLED = (300, 3000)  # of these the verdicts of all seeds and personas are put together, too
 KIND_SIZES = (300, 1000)
 ATTACK_SIZES = (300, 1000, 3000)
-TRAIN, TEST = 3600, 1000  # prompts of a world; some of the first give no rating
+ROOM, TEST = 1.2, 1000  # prompts of a world: to rate, for each rating, since some give none; and to judge by
 PEOPLE = 20
 CROWD = 40
 SPREAD = 0.1  # of people's thresholds of a thumb up, in steps of style
@@ -56,14 +58,16 @@ def fitted(world: World, people: Any, kinds: dict[str, float], ratings: int, see
     return fit_heads(*world.read(evidence), evidence, replace(RewardSettings(), **knobs))
 
 
-def measure_accuracy(train: World, test: World, persona: Persona, seed: int) -> list[Row]:
+def measure_accuracy(
+    train: World, test: World, persona: Persona, seed: int, sizes: tuple[int, ...] = SIZES
+) -> list[Row]:
     """By number of ratings."""
     people = recruit(persona, seed, PEOPLE, SPREAD)
     new = recruit(persona, seed + 1000, PEOPLE, SPREAD)
     verdicts = hidden_verdicts(test, persona)
     asked = evidence_of(rated(test, new, {"pair": 1.0}, TEST, seed + 1000))
     rows = []
-    for ratings in SIZES:
+    for ratings in sizes:
         found = fitted(train, people, {"pair": 1.0}, ratings, seed)
         pairs = asked.ratings["pair"]
         rewards = found.heads(*test.read(asked), "cost").mean(0)
@@ -75,7 +79,7 @@ def measure_accuracy(train: World, test: World, persona: Persona, seed: int) -> 
                 **{use: accuracy(found.heads, test, verdicts, use) for use in ("cost", "keep", "drop")},
                 "ece_before": calibration_curve(Calibration().chance(difference))[0],
                 "ece": calibration_curve(found.calibration.chance(difference))[0],
-                "difference": difference.tolist() if ratings in (300, 3000) else None,
+                "difference": difference.tolist() if ratings in POOLED else None,
                 "calibration": [found.calibration.temperature, found.calibration.lapse],
                 "slope": lengths["cost"],
                 "slope_raw": lengths["keep"],
@@ -143,17 +147,19 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
 }
 
 
-def one_seed(seed: int, parts: list[str], work: Path) -> list[Row]:
-    """All parts of a seed."""
+def one_seed(seed: int, parts: list[str], sizes: tuple[int, ...], work: Path) -> list[Row]:
+    """All parts of a seed; of the accuracy these numbers of ratings."""
     torch.set_num_threads(1)
     base = load_base("starter")
-    train, test = make_world(base, "train", seed, TRAIN, 2, work), make_world(base, "test", seed, TEST, 2, work)
+    asked = round(ROOM * max(sizes))
+    train, test = make_world(base, "train", seed, asked, 2, work), make_world(base, "test", seed, TEST, 2, work)
     rows = []
     for name, persona in PERSONAS.items():
         for part in parts:
             file = work / f"{part}-{name}-{seed}.json"
             if not file.is_file():
-                file.write_text(json.dumps(PARTS[part](train, test, persona, seed)))
+                more = {"sizes": sizes} if part == "accuracy" else {}
+                file.write_text(json.dumps(PARTS[part](train, test, persona, seed, **more)))
                 print(f"seed {seed}, {name}: {part} done", flush=True)
             rows += [{"part": part, "persona": name, "seed": seed} | row for row in json.loads(file.read_text())]
     return rows
@@ -178,19 +184,20 @@ def tables(rows: list[Row]) -> None:
     """Print what was found."""
     parts = {row["part"] for row in rows}
     if "accuracy" in parts:
-        print("\naccuracy against the noise-free preference, by ratings (cost / keep / drop)")
+        sizes = sorted({row["ratings"] for row in rows if row["part"] == "accuracy"})
+        print(f"\naccuracy against the noise-free preference, by ratings {sizes} (cost / keep / drop)")
         for name in PERSONAS:
             figures = [
                 " / ".join(
                     f"{mean(rows, use, part='accuracy', persona=name, ratings=n):.3f}"
                     for use in ("cost", "keep", "drop")
                 )
-                for n in SIZES
+                for n in sizes
             ]
             print(f"{name:10}", "   ".join(figures))
         for key in ("cost", "keep", "drop", "ece_before", "ece", "slope", "slope_raw"):
-            print(f"{key:10}", "   ".join(f"{mean(rows, key, part='accuracy', ratings=n):.3f}" for n in SIZES))
-        print("ece of all verdicts together", {n: round(pooled_ece(rows, ratings=n), 4) for n in (300, 3000)})
+            print(f"{key:10}", "   ".join(f"{mean(rows, key, part='accuracy', ratings=n):.3f}" for n in sizes))
+        print("ece of all verdicts together", {n: round(pooled_ece(rows, ratings=n), 4) for n in POOLED if n in sizes})
     if "kinds" in parts:
         print("\naccuracy by kind at equal count", KIND_SIZES)
         for kind in (*KINDS, "mixed"):
@@ -214,14 +221,18 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=list(PARTS))
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--size", type=int, action="append", help="ratings of the accuracy part")
     parser.add_argument("--work", type=Path, default=Path("runs/worlds"))
     given = parser.parse_args()
     parts = given.part or list(PARTS)
+    sizes = tuple(given.size or SIZES)
+    if parts != ["accuracy"] and sizes != SIZES:
+        parser.error("--size is of the part accuracy alone")
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(one_seed, seed, parts, given.work) for seed in range(given.seeds)]
+        waiting = [pool.submit(one_seed, seed, parts, sizes, given.work) for seed in range(given.seeds)]
         rows = [row for each in waiting for row in each.result()]
     tables(rows)
-    pooled = {str(n): pooled_ece(rows, ratings=n) for n in (300, 3000)} if "accuracy" in parts else {}
+    pooled = {str(n): pooled_ece(rows, ratings=n) for n in POOLED if n in sizes} if "accuracy" in parts else {}
     slim = [{key: value for key, value in row.items() if key != "difference"} for row in rows]
     keep("reward_model", machine("torch", "transformers") | {"seeds": given.seeds, "ece_pooled": pooled, "rows": slim})
     print(f"written to {RESULTS / 'reward_model.json'}")

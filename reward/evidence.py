@@ -70,6 +70,10 @@ class Evidence:
     def __len__(self) -> int:
         return sum(len(each) for each in self.ratings.values())
 
+    def rated(self) -> Tensor:
+        """Numbers of the answers that a rating speaks of, in their order."""
+        return torch.cat([side for each in self.ratings.values() for side in (each.first, each.second)]).unique()
+
     def taken(self, chosen: Mapping[str, Tensor]) -> Evidence:
         """The evidence with only the chosen ratings (numbers or masks by kind); the answers stay as they are."""
         some = {kind: each.taken(chosen[kind]) for kind, each in self.ratings.items()}

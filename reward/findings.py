@@ -165,10 +165,10 @@ def _length(report: RewardReport) -> Finding:
     if report.length.get("use", "keep") != "keep":
         return Finding(
             "look",
-            f"{said}, though length itself is not paid for: what people like takes words, as a greeting does.",
+            f"{said}; beyond the longest rated answer length itself pays nothing, but what people like takes words.",
             "Nothing, if that is what they like. A rule of the kind length, or the gate's bound, keeps answers short.",
         )
-    advice = "Set reward.length to cost or drop and fit again, or the next version learns to talk at length."
+    advice = "Set reward.length to drop and fit again, or the next version learns to talk at length."
     return Finding("look" if slope <= SLOPE_BAD else "bad", f"{said}: it favours long answers.", advice)
 
 

@@ -51,8 +51,8 @@ class Fitted:
     """What a fit gives.
 
     Attributes:
-        heads: K heads, on the scale of the features.
-        likelihoods: of the K heads.
+        heads: K heads, on the scale of the features, each told from its mean over the rated answers.
+        likelihoods: of the K heads, told from where their rewards stood before that.
         spread: prior deviation of a reward that the folds chose.
         calibration: from reward differences to chances.
         crossfit: what it was fitted to.
@@ -81,7 +81,7 @@ def fit_heads(
     """Fit the ensemble.
 
     Args:
-        features, tokens: [A, D] and [A] of the evidence's answers.
+        features, tokens: [A, D] and [A] of the evidence's answers; those that no rating speaks of count for nothing.
         evidence: ratings of the training split.
         settings: knobs; `settings.seed` fixes the result on one machine.
         centre: [D] weights on raw features that the heads' prior is centred at.
@@ -97,8 +97,10 @@ def fit_heads(
             status=3,
         )
     generator = torch.Generator().manual_seed(settings.seed)
-    heads = Heads(features.shape[1], settings.heads, settings.context)
-    heads.fit_scales(features, tokens)
+    rated = evidence.rated()
+    rated_features, rated_tokens = features[rated], tokens[rated]
+    heads = Heads(features.shape[1], settings.heads)
+    heads.fit_scales(rated_features, rated_tokens)
     design = Design(
         heads.standard(features), heads.standard_lengths(tokens), None if centre is None else centre * heads.scale
     )
@@ -114,10 +116,10 @@ def fit_heads(
             weights = people.weights
     assert people is not None
     members = _ensemble(design, evidence, weights, spread, settings.heads, generator, steps)
-    apart = heads.with_weights(left_out.quality, left_out.length)(features, tokens, settings.length)
-    crossfit = _crossfit(apart, evidence, asked)
+    apart = heads.with_weights(left_out.quality, left_out.length, rated_features, rated_tokens)
+    crossfit = _crossfit(apart(features, tokens, settings.length), evidence, asked)
     return Fitted(
-        heads=heads.with_weights(members.quality, members.length),
+        heads=heads.with_weights(members.quality, members.length, rated_features, rated_tokens),
         likelihoods=members.likelihoods,
         spread=spread,
         calibration=fit_calibration(crossfit.difference),

@@ -21,7 +21,7 @@ from reward.calibration import Calibration
 from reward.evidence import Evidence, evidence_from
 from reward.fit import MINIMUM, Crossfit, Fitted, fit_heads
 from reward.folds import folds
-from reward.heads import Heads
+from reward.heads import USES, Heads
 from reward.judges import Judge, judges
 from reward.likelihoods import Likelihoods
 from reward.rules import apply_rules, counts_tokens
@@ -36,12 +36,13 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Scores:
-    """Rewards of N answers, in deviations of the rated answers' rewards around their mean.
+    """Rewards of N answers, in deviations of the rated answers' rewards.
 
     Attributes:
-        members: [K, N] by head.
+        members: [K, N] by head, each told from its own mean over the rated answers.
         mean, deviation: [N] over the heads; the deviation says how far they disagree.
         heads: [N] the heads as one reward, as `reward.combine` says, clipped.
+        clipped: [N] whether it stands at that bound.
         rules: [N] by rule's name, weighted.
         value: [N] heads and rules together: what PPO is paid.
     """
@@ -50,6 +51,7 @@ class Scores:
     mean: Tensor
     deviation: Tensor
     heads: Tensor
+    clipped: Tensor
     rules: dict[str, Tensor]
     value: Tensor
 
@@ -61,7 +63,9 @@ class RewardModel:
     Attributes:
         trunk: what turns answers into features.
         heads, likelihoods: K heads, and what each kind of rating means beside them.
-        centre, spread: mean and deviation of the ensemble's reward over the rated answers.
+        spread: deviation of the ensemble's reward over the rated answers. One for all heads: how large a reward is they
+            learn from the ratings, as they do its sign, so that to disagree on it is to disagree; each divided by its
+            own, a head that learned next to nothing would speak as loudly as the others.
         calibration: from differences of rewards, on the heads' own scale, to chances.
         crossfit: verdicts on the training split's pairs, by heads that learned nothing from their people.
         judges: the people, and how far each is believed.
@@ -73,7 +77,6 @@ class RewardModel:
     likelihoods: Likelihoods
     calibration: Calibration
     crossfit: Crossfit
-    centre: float
     spread: float
     settings: RewardSettings
     judges: list[Judge]
@@ -89,6 +92,16 @@ class RewardModel:
         """[K, N] rewards on the heads' own scale, with length as `reward.length` says."""
         return self.heads(features, tokens, self.settings.length)
 
+    @property
+    def thresholds(self) -> Tensor:
+        """[K, P + 1] the reward that each person asks for by each head, on the scale of `raw`; last comes what people
+        ask on average.
+
+        They were fitted beside rewards that all of the length counted in and that were not told from their mean.
+        """
+        asked = torch.cat([self.likelihoods.threshold, self.likelihoods.demand[:, None]], dim=1)
+        return asked - self.heads.centre[USES.index("keep")][:, None]
+
     def members(
         self,
         prompts: Sequence[Sequence[Message]],
@@ -96,7 +109,7 @@ class RewardModel:
         progress: Callable[[int], None] | None = None,
     ) -> Tensor:
         """[K, N] reward of each head for N answers to N prompts, in deviations; without rules."""
-        return (self.raw(*self.trunk.features(prompts, answers, progress)) - self.centre) / self.spread
+        return self.raw(*self.trunk.features(prompts, answers, progress)) / self.spread
 
     def score(
         self,
@@ -108,13 +121,14 @@ class RewardModel:
         members = self.members(prompts, answers, progress)
         mean = members.mean(0)
         deviation = members.std(0) if len(members) > 1 else torch.zeros_like(mean)
-        heads = {
+        combined = {
             "mean": mean,
             "pessimistic": mean - self.settings.pessimism * deviation,
             "minimum": members.min(0).values,
-        }[self.settings.combine].clamp(-self.settings.clip, self.settings.clip)
-        rules = self.rule_figures(prompts, answers)
-        return Scores(members, mean, deviation, heads, rules, heads + sum(rules.values()))
+        }[self.settings.combine]
+        bound = self.settings.clip
+        heads, rules = combined.clamp(-bound, bound), self.rule_figures(prompts, answers)
+        return Scores(members, mean, deviation, heads, combined.abs() >= bound, rules, heads + sum(rules.values()))
 
     def rule_figures(self, prompts: Sequence[Sequence[Message]], answers: Sequence[str]) -> dict[str, Tensor]:
         """What each rule takes away from N answers, by its name: [N]. Tokens are those of the whole text."""
@@ -137,7 +151,6 @@ class RewardModel:
             "regime": self.trunk.regime,
             "dataset": self.dataset,
             "calibration": asdict(self.calibration),
-            "centre": self.centre,
             "spread": self.spread,
             "people": self.people,
             "judges": [asdict(each) for each in self.judges],
@@ -180,7 +193,6 @@ def fit_reward(
         likelihoods=fitted.likelihoods,
         calibration=fitted.calibration,
         crossfit=fitted.crossfit,
-        centre=float(rewards.mean()),
         spread=float(rewards.std(correction=0).clamp(min=1e-6)),
         settings=settings,
         judges=judges(fitted.people, fitted.together, evidence),
@@ -203,6 +215,9 @@ def _on_tuned_trunk(
 
     Heads fitted to what their trunk was trained on would think too much of themselves. Whom to believe is kept from the
     fit on the frozen trunk, which has seen everybody.
+
+    Returns:
+        Trunk and fit, and features and tokens of the answers that the heads learned from.
     """
     learned, asked = folds(evidence, torch.Generator().manual_seed(settings.seed))
     rest = evidence.taken({kind: mask[0].bool() for kind, mask in asked.items()})
@@ -217,7 +232,8 @@ def _on_tuned_trunk(
         trunk = tune_trunk(base, evidence, weights, settings, work or Path(folder), partial(tell, "tuning the trunk"))
     features, tokens = trunk.features(evidence.prompts, evidence.texts)
     fitted = fit_heads(features, tokens, rest, settings, centre=trunk.score_weight)
-    return trunk, replace(fitted, people=first.people, together=first.together), features, tokens
+    rated = rest.rated()
+    return trunk, replace(fitted, people=first.people, together=first.together), features[rated], tokens[rated]
 
 
 def load_reward(folder: Path, base: Base) -> RewardModel:
@@ -236,18 +252,20 @@ def load_reward(folder: Path, base: Base) -> RewardModel:
             f"not on {base.id} ({base.fingerprint}).",
             hint="Fit a new one with `ratchet reward fit`.",
         )
-    if "regime" not in facts:
+    tensors = load_file(folder / "reward.safetensors")
+    if "regime" not in facts or "heads.shortest" not in tensors:
         raise Problem(
-            f"The reward model in {folder} is from an older edition.", hint="Fit a new one with `ratchet reward fit`."
+            f"The reward model in {folder} is from an older edition, which did not keep within what range of answers "
+            "it was fitted.",
+            hint="Fit a new one with `ratchet reward fit`.",
         )
     settings = RewardSettings(**facts["settings"])
-    tensors = load_file(folder / "reward.safetensors")
 
     def part(name: str) -> dict[str, Tensor]:
         return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
     weights = part("heads")
-    heads = Heads(weights["quality"].shape[1], len(weights["quality"]), settings.context)
+    heads = Heads(weights["quality"].shape[1], len(weights["quality"]))
     heads.load_state_dict(weights)
     likelihoods = Likelihoods(len(weights["quality"]), len(facts["people"]), facts["tags"])
     likelihoods.load_state_dict(part("likelihoods"))
@@ -257,7 +275,6 @@ def load_reward(folder: Path, base: Base) -> RewardModel:
         likelihoods=likelihoods.requires_grad_(False),
         calibration=Calibration(**facts["calibration"]),
         crossfit=Crossfit(**part("crossfit")),
-        centre=facts["centre"],
         spread=facts["spread"],
         settings=settings,
         judges=[Judge(**each) for each in facts["judges"]],

@@ -190,10 +190,8 @@ def _other_kinds(model: RewardModel, held: Evidence, reward: Tensor) -> dict[str
 
 def _thresholds(model: RewardModel, people: int) -> Tensor:
     """[P] threshold of each person, on average over the heads; of those never met, what people ask on average."""
-    known = model.likelihoods.threshold.mean(0)
-    met = torch.full((people,), float(model.likelihoods.demand.mean()))
-    met[: len(known)] = known
-    return met
+    *known, average = model.thresholds.mean(0).tolist()
+    return torch.tensor([*known, *[average] * (people - len(known))])
 
 
 def _couples_in_order(score: Ratings, reward: Tensor) -> Tensor:
@@ -232,7 +230,7 @@ def _ceiling(*splits: Evidence) -> dict[str, Any]:
 
 def _length(model: RewardModel, features: Tensor, tokens: Tensor, mean: Tensor) -> dict[str, Any]:
     kept = model.heads(features, tokens, "keep").mean(0)
-    used, raw = ((each - model.centre) / model.spread for each in (mean, kept))
+    used, raw = mean / model.spread, kept / model.spread
     some = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))[:POINTS]
     points = torch.stack([tokens, used, raw], dim=1)[some]
     return {

@@ -19,9 +19,8 @@ class RewardSettings:
     regime: Literal["auto", "heads", "lora"] = "auto"  # heads on the frozen trunk, or a LoRA trunk; auto: by the data
     heads: int = 5  # members of the ensemble, each on its own bootstrap of the ratings
     combine: Literal["pessimistic", "mean", "minimum"] = "pessimistic"  # how the heads become one reward
-    length: LengthUse = (
-        "cost"  # what length alone counts for: it may cost and never pays; nothing; all that was learned
-    )
+    # What length alone counts for: what it costs beside the best rated length; nothing; all that was learned.
+    length: LengthUse = "cost"
     weigh_raters: bool = True  # whether ratings count by how reliable their person proved
     holdout_share: float = 0.15  # of the conversations, never trained on
     holdout_people: float = 0.05  # of the people after the first twenty, never trained on

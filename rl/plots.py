@@ -32,7 +32,7 @@ LOOK = {
 }
 # A panel: its title, and its lines: label, and the names under which the figure may stand in a row, the first first.
 PANELS: tuple[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], ...] = (
-    ("reward", (("of the rollout", ("ppo/score", "reward")),)),
+    ("reward", (("of the rollout", ("ppo/score", "reward")), ("its standard deviation", ("reward/std",)))),
     ("KL, nats an answer", (("estimate of the rollout", ("ppo/kl",)), ("at checks", ("stopping/kl",)))),
     ("length, tokens an answer", (("of the rollout", ("ppo/length", "completions/mean_length")),)),
     ("entropy, nats a token", (("of the rollout", ("ppo/entropy", "entropy")),)),

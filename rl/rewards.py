@@ -1,4 +1,5 @@
-"""What the policy is paid: answers' scores brought to one scale, and the KL to the reference on every token.
+"""What the policy is paid: answers' scores brought to one scale, and the KL to the reference on every token; and
+whether there is anything to learn from it.
 
 Token tensors are [B, T]: B answers padded on the right to T tokens; `mask` is 1 on real tokens.
 """
@@ -9,6 +10,47 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from problems import Problem
+
+# Rewards are in deviations of the rated answers' rewards, and answers of a policy that can learn lie some tenths apart.
+# What lies closer than this is one figure and the rounding of it, which an advantage would blow up to a verdict.
+LEAST_SPREAD = 1e-3
+
+
+@dataclass(frozen=True)
+class RewardSpread:
+    """How the rewards of all answers of a rollout lie.
+
+    Attributes:
+        count: answers.
+        mean, deviation: of their rewards.
+        clipped: share of them that stand at a bound.
+    """
+
+    count: int
+    mean: float
+    deviation: float
+    clipped: float
+
+    @classmethod
+    def of(cls, rewards: Tensor, clipped: Tensor) -> RewardSpread:
+        """That of rewards [B], and whether each stands at a bound [B]."""
+        rewards = rewards.double()
+        deviation = float(rewards.std(correction=0))
+        return cls(len(rewards), float(rewards.mean()), deviation, float(clipped.double().mean()))
+
+    def check(self) -> None:
+        """Raise `Problem` where the rewards are one figure: no algorithm can learn from them."""
+        if self.count < 2 or self.deviation >= LEAST_SPREAD:
+            return
+        raise Problem(
+            f"The reward does not vary: the {self.count} answers of the first rollout are paid {self.mean:.3g} each "
+            f"(standard deviation {self.deviation:.1g}, at least {LEAST_SPREAD:g} is asked for; {self.clipped:.0%} of "
+            "them at the clip). There is nothing to learn from it.",
+            hint="See by `ratchet reward report` and `ratchet reward score` what it pays for. Where all stand at the "
+            "clip, raise reward.clip or lower reward.pessimism; else rate more answers that differ from each other.",
+        )
 
 
 @dataclass

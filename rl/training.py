@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainerCallback
+from accelerate.utils import gather_object
+from transformers import PrinterCallback, TrainerCallback, TrainerState
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from lm.adapters import Adapter
@@ -27,6 +28,7 @@ from rl.plots import CURVE, draw_curves
 from rl.policy import make_policy, policy_adapter
 from rl.ppo import PPOTrainer
 from rl.replay import Replay
+from rl.rewards import RewardSpread
 from rl.rollout import Server, make_rollouts
 from rl.settings import Algorithm, AlgorithmSettings, AnchorSettings, PPOSettings
 from rl.stopping import Stopping
@@ -114,15 +116,32 @@ def train_policy(
     Returns:
         The trained adapter (that of the best check, where there is one within bounds) and the number of optimizer
         steps that training took, resumed ones included.
+
+    Raises:
+        Problem: the reward of the first rollout's answers does not vary, or what the algorithm's trainer raises.
     """
 
     def pay(
-        prompts: list[Any], completions: list[Any], log_metric: Callable[[str, float], None], **_: Any
+        prompts: list[Any],
+        completions: list[Any],
+        log_metric: Callable[[str, float], None],
+        trainer_state: TrainerState,
+        **_: Any,
     ) -> list[float]:
         scores = reward.score(prompts, [completion[0]["content"] for completion in completions])
         log_metric("reward/heads", float(scores.heads.mean()))
         for name, figures in scores.rules.items():
             log_metric(f"reward/rule/{name}", float(figures.mean()))
+        paid, clipped = scores.value, scores.clipped
+        if algorithm == "ppo" and ppo.reward_clip and ppo.reward_scaling == "none":
+            paid = paid.clamp(-ppo.reward_clip, ppo.reward_clip)
+            clipped = clipped | (scores.value.abs() >= ppo.reward_clip)
+        rollout = gather_object(list(zip(paid.tolist(), clipped.tolist(), strict=True)))  # of all processes
+        spread = RewardSpread.of(torch.tensor([each for each, _ in rollout]), torch.tensor([cut for _, cut in rollout]))
+        log_metric("reward/std", spread.deviation)
+        log_metric("reward/clipped", spread.clipped)
+        if trainer_state.global_step == 0:  # later a policy may have learned to be paid the same for everything
+            spread.check()
         return scores.value.tolist()
 
     pay.__name__ = "reward_model"
@@ -174,9 +193,9 @@ def train_policy(
 
 # What is said of a training on its way: the figures' names in a row of the curve.
 SAID = {
-    "ppo": {"reward": "ppo/score", "KL": "ppo/kl"},
-    "grpo": {"reward": "reward", "KL": "kl"},
-    "rloo": {"reward": "reward", "KL": "kl"},
+    "ppo": {"reward": "ppo/score", "spread": "reward/std", "at the clip": "reward/clipped", "KL": "ppo/kl"},
+    "grpo": {"reward": "reward", "spread": "reward/std", "at the clip": "reward/clipped", "KL": "kl"},
+    "rloo": {"reward": "reward", "spread": "reward/std", "at the clip": "reward/clipped", "KL": "kl"},
     "dpo": {"loss": "loss", "margin": "rewards/margins"},
     "kto": {"loss": "loss", "KL": "kl"},
     "sft": {"loss": "loss", "accuracy": "mean_token_accuracy"},

@@ -39,7 +39,8 @@ class Stub:
 @pytest.fixture
 def model(tiny_base: Base) -> RewardModel:
     """Two heads, which pay an answer its number; the second pays a little for the opposite at large numbers."""
-    heads = Heads(1, 2, 64).with_weights(torch.tensor([[1.0], [1.0]]), torch.zeros(2, 3))
+    quality, rated = torch.tensor([[1.0], [1.0]]), torch.zeros(1, 1)
+    heads = Heads(1, 2).with_weights(quality, torch.zeros(2, 3), rated, torch.ones(1))
     likelihoods = Likelihoods(2, 2, ["Correct", "Wrong", "odd"]).requires_grad_(False)
     likelihoods.strictness[:] = torch.tensor([0.0, 2.0])  # ann asks for 0, bo for 2
     return RewardModel(
@@ -48,7 +49,6 @@ def model(tiny_base: Base) -> RewardModel:
         likelihoods=likelihoods,
         calibration=Calibration(1.0, 0.0),
         crossfit=Crossfit(torch.tensor([1.0, 2.0, -1.0, 9.0]), torch.tensor([True, True, True, False])),
-        centre=0.0,
         spread=2.0,
         settings=RewardSettings(context=64),
         judges=[Judge("bo", 3, 0.5, 0.9, 0.8, ["answers no better than by chance would be"])],
@@ -133,13 +133,25 @@ def test_the_ceiling_is_how_often_two_people_agree(model: RewardModel) -> None:
 
 
 def test_length_as_used_and_as_learned(model: RewardModel) -> None:
-    longer = model.heads.with_weights(torch.zeros(2, 1), torch.tensor([[1.0, 0.0, 0.0]] * 2))
     thumbs = [about(Thumb, answer=f"{i} {'x' * i}", liked=True, kind="thumb") for i in range(1, 40)]
-    found = reward_report(replace(model, heads=longer), Frozen("", [], thumbs, [])).length
-    assert found["use"] == "cost"
+    tokens = model.trunk.features([], [thumb.answer for thumb in thumbs])[1]
+    heads = Heads(1, 2)
+    heads.fit_scales(torch.zeros(39, 1), tokens)
+    heads.length_mean.zero_()
+    heads.length_scale.fill_(1)
+    longer = heads.with_weights(torch.zeros(2, 1), torch.tensor([[1.0, 0.0, 0.0]] * 2), torch.zeros(39, 1), tokens)
+    frozen = Frozen("", [], thumbs, [])
+    dropped = replace(model, heads=longer, settings=replace(model.settings, length="drop"))
+    found = reward_report(dropped, frozen).length
+    assert found["use"] == "drop"
     assert found["slope"] == pytest.approx(0, abs=1e-5)
     assert found["slope_raw"] == pytest.approx(math.log(10) / 2, rel=1e-3)  # the reward is log tokens over the spread
     assert len(found["points"]) == 39
+    found = reward_report(replace(model, heads=longer), frozen).length
+    assert found["use"] == "cost"
+    assert found["slope"] == pytest.approx(
+        found["slope_raw"], rel=1e-3
+    )  # the longest is the best, what is shorter costs
 
 
 def test_rules_raters_and_people(model: RewardModel) -> None:

@@ -135,6 +135,6 @@ def test_two_processes_killed_and_resumed_do_what_one_does(
     ]
     assert [row["step"] for row in curves[1]] == [row["step"] for row in curves[0]]  # each row once
     for whole, shared in zip(*curves, strict=True):
-        for figure in ("ppo/score", "ppo/kl", "reward/heads", "grad_norm"):
+        for figure in ("ppo/score", "ppo/kl", "reward/heads", "reward/std", "reward/clipped", "grad_norm"):
             if figure in whole:
                 assert shared[figure] == pytest.approx(whole[figure], abs=1e-4), figure

@@ -14,6 +14,7 @@ def rows(checked: bool = True) -> list[dict[str, float]]:
             "step": 4 * n,
             "loss": 0.1,
             "ppo/score": 0.1 * n,
+            "reward/std": 0.5 / n,
             "ppo/kl": 0.2 * n,
             "completions/mean_length": 30.0,
             "entropy": 1,
@@ -41,6 +42,7 @@ def test_every_panel_shows_its_figures_against_rollouts() -> None:
     reward, kl, length, entropy, verdicts, gain = ({line.get_label(): line for line in a.lines} for a in panels)
     assert list(reward["of the rollout"].get_xdata()) == [1, 2, 3, 4, 5, 6]
     assert list(reward["of the rollout"].get_ydata()) == [row["ppo/score"] for row in rows()]
+    assert list(reward["its standard deviation"].get_ydata()) == [row["reward/std"] for row in rows()]
     assert list(kl["at checks"].get_xdata()) == [3, 6]
     assert list(length["of the rollout"].get_ydata()) == [30.0] * 6
     assert "of the rollout" in entropy

@@ -10,10 +10,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lm.loading import Base
-from reward.model import fit_reward
+from problems import Problem
+from reward.model import RewardModel, fit_reward
 from reward.rule_settings import BannedRule, FormatRule, LengthRule
 from reward.settings import RewardSettings
-from rl.settings import AnchorSettings, PPOSettings, StoppingSettings
+from rl.settings import Algorithm, AlgorithmSettings, AnchorSettings, PPOSettings, StoppingSettings
 from rl.stopping import Stopping
 from rl.training import train_policy
 from rl.validation import Validation
@@ -50,12 +51,51 @@ def test_each_rules_figure_stands_in_the_curve_under_its_name(tiny_base: Base, t
     assert len(rows) == PPO.updates
     names = {"reward/heads", "reward/rule/format", "reward/rule/brief", "reward/rule/never"}
     for row in rows:
+        assert row["reward/std"] > 0.01
+        assert 0 <= row["reward/clipped"] < 1
         assert names == {name for name in row if name.startswith(("reward/heads", "reward/rule"))}
         assert row["reward/rule/format"] == pytest.approx(-0.25)  # a random model writes no JSON
         assert -0.5 < row["reward/rule/brief"] < 0  # a few of the 100 tokens too many
         assert row["reward/rule/never"] == 0
     events = EventAccumulator(str(next(tmp_path.rglob("events.out*")).parent)).Reload()
     assert {f"train/{name}" for name in names} <= set(events.Tags()["scalars"])
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "grpo", "rloo"])
+def test_a_reward_that_is_the_same_for_all_answers_ends_the_training_at_once(
+    tiny_base: Base, tmp_path: Path, algorithm: Algorithm
+) -> None:
+    prompts, pairs = parcels()
+    reward = fit_reward(tiny_base, Frozen("0" * 64, pairs, [], []), RewardSettings(heads=2, context=96))
+    gloomy = replace(reward, settings=replace(reward.settings, pessimism=1e9))
+
+    def train(paid: RewardModel, ppo: PPOSettings, folder: Path) -> int:
+        return train_policy(
+            tiny_base, None, None, None, paid, prompts, ppo, AnchorSettings(), folder, 0,
+            algorithm=algorithm, algorithms=AlgorithmSettings(group=4),
+        )[1]  # fmt: skip
+
+    told = r"the 8 answers of the first rollout are paid -5 each .* 100% of them at the clip"
+    with pytest.raises(Problem, match=told):
+        train(gloomy, PPO, tmp_path / "constant")
+    assert not (tmp_path / "constant" / "curve.jsonl").exists()
+
+    once, whole = replace(PPO, updates=1, save_every=1), replace(PPO, save_every=1)
+    steps = train(reward, once, tmp_path / "later")
+    # A policy that has learned something may be paid the same for everything by then.
+    assert train(gloomy, whole, tmp_path / "later") == 2 * steps
+    lines = [json.loads(line) for line in (tmp_path / "later" / "curve.jsonl").read_text("utf-8").splitlines()]
+    last = [row for row in lines if "reward/std" in row][-1]
+    assert (last["reward/std"], last["reward/clipped"]) == (0.0, 1.0)
+
+
+def test_the_bound_of_what_ppo_is_paid_counts_too(tiny_base: Base, tmp_path: Path) -> None:
+    prompts, pairs = parcels()
+    reward = fit_reward(tiny_base, Frozen("0" * 64, pairs, [], []), RewardSettings(heads=2, context=96))
+    heavy = replace(reward, settings=replace(reward.settings, rules=(FormatRule(format="json", weight=100.0),)))
+    ppo = replace(PPO, reward_clip=3.0)
+    with pytest.raises(Problem, match=r"are paid -3 each .* 100% of them at the clip"):
+        train_policy(tiny_base, None, None, None, heavy, prompts, ppo, AnchorSettings(), tmp_path, seed=0)
 
 
 def test_checks_stand_in_curve_and_events_and_leave_the_training_as_it_was(tiny_base: Base, tmp_path: Path) -> None:
