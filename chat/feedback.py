@@ -28,6 +28,7 @@ def feedback_router(store: Store, group: Group, pace: Pace, metrics: Metrics) ->
     @router.post(
         "/feedback",
         summary="Rate a generation; rating again replaces one's earlier opinion",
+        description="A thumb that is turned takes along the tags, comment and correction that were given under it.",
         response_model=RatingShape,
     )
     async def give(body: Opinion, request: Request) -> dict[str, Any]:
@@ -60,7 +61,11 @@ def feedback_router(store: Store, group: Group, pace: Pace, metrics: Metrics) ->
 
         return await asyncio.to_thread(read)
 
-    @router.delete("/feedback", summary="Withdraw one's opinion of a kind", response_model=Withdrawn)
+    @router.delete(
+        "/feedback",
+        summary="Withdraw one's opinion of a kind; a thumb takes along what was given under it",
+        response_model=Withdrawn,
+    )
     async def take_back(
         id: str, kind: str, request: Request, other: str | None = None, user: str | None = None
     ) -> dict[str, Any]:

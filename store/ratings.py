@@ -2,6 +2,10 @@
 
 Rating again replaces one's earlier opinion of the same kind, withdrawing hides it; both only add an event. A side by
 side is one opinion on two generations, whichever of them comes first.
+
+Tags, a comment and a correction that are given while a thumb stands hang on it: they say why it was given. When that
+thumb is turned or withdrawn they are withdrawn with it, each by an event of its own. What was said before the thumb, or
+without one, stands by itself, and so do scores and pairs.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from store.conversations import SURFACES
 from store.schema import Generation, Person, Rating, present_ratings
 
 KINDS = ("thumb", "score", "tags", "comment", "correction", "pair")
+HANGING = ("tags", "comment", "correction")  # on the thumb that stands when they are given
 PAIR_VALUES = ("left", "right", "tie", "both_bad")
 COMMENT_LIMIT = 10_000
 CORRECTION_LIMIT = 100_000
@@ -53,13 +58,15 @@ def rate(
     if kind == "pair" and other is not None and _is_present(session, other, person_id, kind, generation_id):
         # The same two generations were judged the other way round: that opinion is the one being changed.
         _add(session, other, person_id, kind, generation_id, surface, withdrawn=True)
+    if kind == "thumb":
+        _withdraw_hanging(session, generation_id, person_id, surface, unless=value)
     return _add(session, generation_id, person_id, kind, other, surface, value=value)
 
 
 def withdraw(
     session: Session, *, generation_id: str, person_id: str, kind: str, other: str | None = None, surface: str = "api"
 ) -> Rating:
-    """Take back one's present opinion of this kind: an event that hides the earlier ones.
+    """Take back one's present opinion of this kind, with what hangs on it: events that hide the earlier ones.
 
     Raises:
         Problem: unknown generation, person or kind, or there is no such opinion to take back.
@@ -72,6 +79,8 @@ def withdraw(
         raise Problem(
             f"There is no {kind} of {person_id} on {generation_id} to withdraw.", hint="It may be gone already."
         )
+    if kind == "thumb":
+        _withdraw_hanging(session, generation_id, person_id, surface)
     return _add(session, generation_id, person_id, kind, other, surface, withdrawn=True)
 
 
@@ -139,6 +148,27 @@ def _check_subject(session: Session, generation_id: str, person_id: str, kind: s
 def _is_present(session: Session, generation_id: str, person_id: str, kind: str, other: str | None) -> bool:
     opinions = present(session, generation_id, person_id)
     return any(each.kind == kind and each.other_id == other for each in opinions)
+
+
+def _withdraw_hanging(
+    session: Session, generation_id: str, person_id: str, surface: str, unless: int | None = None
+) -> None:
+    """Withdraw what hangs on one's present thumb, unless that has the value `unless`."""
+    opinions = {each.kind: each for each in present(session, generation_id, person_id)}
+    thumb = opinions.get("thumb")
+    if thumb is None or thumb.value == unless:
+        return
+    # The same thumb may have been given several times over: it stands since the first of these.
+    query = select(Rating).where(
+        Rating.generation_id == generation_id, Rating.person_id == person_id, Rating.kind == "thumb"
+    )
+    for event in session.scalars(query.order_by(Rating.id.desc())):
+        if event.withdrawn or event.value != thumb.value:
+            break
+        since = event.id
+    for kind in HANGING:
+        if kind in opinions and opinions[kind].id > since:
+            _add(session, generation_id, person_id, kind, None, surface, withdrawn=True)
 
 
 def _add(

@@ -60,6 +60,25 @@ def test_what_must_be_said_may_not_be_null(running: Running, answered: str, fiel
     assert response.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("how", ["turned", "withdrawn"])
+def test_a_change_of_mind_takes_back_what_hung_on_the_thumb(running: Running, answered: str, how: str) -> None:
+    for kind, value in (
+        ("thumb", 1),
+        ("tags", ["Clear"]),
+        ("comment", "So kind."),
+        ("correction", "Blue."),
+        ("score", 9),
+    ):
+        assert rate(running, id=answered, kind=kind, value=value, user="Ann").status_code == 200
+    if how == "turned":
+        assert rate(running, id=answered, kind="thumb", value=-1, user="Ann").status_code == 200
+    else:
+        which = {"id": answered, "kind": "thumb", "user": "Ann"}
+        assert running.client.delete("/v1/feedback", params=which).status_code == 200
+    listed = running.client.get("/v1/feedback", params={"id": answered, "user": "Ann"}).json()["data"]
+    assert [(each["kind"], each["value"]) for each in listed] == [("score", 9)] + [("thumb", -1)] * (how == "turned")
+
+
 def test_rating_again_replaces_and_withdrawing_hides(running: Running, answered: str) -> None:
     for value in (1, -1, -1):
         assert rate(running, id=answered, kind="thumb", value=value).status_code == 200

@@ -112,6 +112,46 @@ def test_the_latest_opinion_holds_and_no_event_is_lost(scene: Scene) -> None:
     assert scene.events() == 6
 
 
+REASONS: list[tuple[str, Any]] = [("tags", ["Clear"]), ("comment", "Just so."), ("correction", "It is blue.")]
+
+
+@pytest.mark.parametrize("how", ["turned", "withdrawn"])
+def test_what_hangs_on_a_thumb_goes_with_it(scene: Scene, how: str) -> None:
+    ann, bob = scene.person("ann"), scene.person("bob")
+    answer, other = scene.answer(ann, "Hello?", "Hi."), scene.answer(ann, "Hello?", "Yo.")
+    for who, what in ((ann, answer), (bob, answer), (ann, other)):
+        scene.rate(what, who, "thumb", 1)
+        for kind, value in REASONS:
+            scene.rate(what, who, kind, value)
+    scene.rate(answer, ann, "score", 7)
+    scene.rate(answer, ann, "pair", "left", other)
+    scene.rate(answer, ann, "thumb", 1)  # again the same: no change of mind
+    assert len(values(scene.store, answer, ann)) == 6
+    before = scene.events()
+    if how == "turned":
+        scene.rate(answer, ann, "thumb", -1)
+    else:
+        scene.withdraw(answer, ann, "thumb")
+    assert scene.events() == before + 4, "nothing is overwritten"
+    stands = [("score", 7), ("pair", "left")] + ([("thumb", -1)] if how == "turned" else [])
+    assert values(scene.store, answer, ann) == stands
+    assert values(scene.store, answer, bob) == [("thumb", 1), *REASONS]
+    assert values(scene.store, other, ann) == [("thumb", 1), *REASONS]
+
+
+def test_what_was_said_without_a_thumb_stands_by_itself(scene: Scene) -> None:
+    ann = scene.person("ann")
+    answer = scene.answer(ann, "Hello?", "Hi.")
+    for kind, value in REASONS:
+        scene.rate(answer, ann, kind, value)
+    scene.rate(answer, ann, "thumb", 1)
+    scene.rate(answer, ann, "tags", ["Short"])  # this one hangs on the thumb
+    scene.rate(answer, ann, "thumb", -1)
+    assert values(scene.store, answer, ann) == [*REASONS[1:], ("thumb", -1)]
+    scene.withdraw(answer, ann, "thumb")
+    assert values(scene.store, answer, ann) == REASONS[1:]
+
+
 @pytest.mark.parametrize("value", ["left", "right", "tie", "both_bad"])
 def test_a_pair_is_one_opinion_whichever_comes_first(scene: Scene, value: str) -> None:
     ann = scene.person("ann")
