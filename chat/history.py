@@ -27,10 +27,27 @@ class Pair:
 
 @dataclass(frozen=True)
 class View:
-    """A branch in view: its messages from the first on, and the pair at its end that nobody has judged yet."""
+    """A branch in view: its messages from the first on, and the pair at its end that nobody has judged yet.
+
+    `unanswered`: it ends in a question to which no answer was recorded; one may be on its way.
+    """
 
     path: list[Message]
-    pair: Pair | None
+    pair: Pair | None = None
+    unanswered: bool = False
+
+    @property
+    def end(self) -> str | None:
+        """The id of the message that the next one hangs from.
+
+        Whoever writes on without judging a pair goes on from the left answer; whoever writes on after a question that
+        was not answered asks in its place.
+        """
+        if self.pair is not None:
+            return self.pair.left.id
+        if not self.path:
+            return None
+        return self.path[-1].parent_id if self.unanswered else self.path[-1].id
 
 
 def titles(session: Session, person_id: str, limit: int = 100) -> list[tuple[str, str]]:
@@ -92,25 +109,27 @@ def verdict(session: Session, person_id: str, pair: Pair) -> str | None:
 
 
 def view(session: Session, person_id: str, conversation_id: str) -> View:
-    """The branch that this person saw last in a conversation of theirs; empty if it is not theirs."""
+    """The branch in which was spoken last in a conversation of this person; empty if it is not theirs."""
     conversation = find(session, Conversation, conversation_id)
     if conversation is None or conversation.person_id != person_id:
-        return View([], None)
+        return View([])
     last = session.scalars(
         select(Message)
-        .where(Message.conversation_id == conversation_id, Message.role == "assistant")
+        .where(Message.conversation_id == conversation_id, Message.role.in_(("user", "assistant")))
         .order_by(Message.created.desc(), Message.id)
         .limit(1)
     ).first()
-    if last is None or last.parent_id is None:
-        return View([], None)
-    pair = pair_under(session, last.parent_id)
+    if last is None:
+        return View([])
+    if last.role == "user":
+        return View(path_to(session, last.id), unanswered=True)
+    pair = pair_under(session, last.parent_id) if last.parent_id else None
     if pair is None or last.id not in (pair.left.id, pair.right.id):
-        return View(path_to(session, last.id), None)
+        return View(path_to(session, last.id))
     said = verdict(session, person_id, pair)
     if said is None:
-        return View(path_to(session, last.parent_id), pair)
-    return View(path_to(session, (pair.right if said == "right" else pair.left).id), None)
+        return View(path_to(session, pair.left.id)[:-1], pair)
+    return View(path_to(session, (pair.right if said == "right" else pair.left).id))
 
 
 def thumbs(session: Session, person_id: str, path: Sequence[Message]) -> list[str | None]:

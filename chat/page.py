@@ -9,13 +9,17 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.events import Dependency
 
+from chat import browser
 from chat.explorer import Explorer
+from chat.live import LiveTurns
 from chat.opinions import Opinions
 from chat.parts import Parts, lay_out
+from chat.screen import Screen
 from chat.service import Service
 from chat.settings import ChatSettings
-from chat.style import CLOSE_SIDE, CSS, HEAD, TOGGLE_SIDE, theme
+from chat.style import CSS, HEAD, theme
 from chat.turns import Turns
 
 THREADS = 256  # of Gradio's own pool, whose default of 40 would make the 41st reader wait
@@ -62,6 +66,13 @@ def _mount(app: FastAPI, service: Service, settings: ChatSettings) -> None:
 
 
 def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings) -> None:
+    """Tie the parts to their handlers.
+
+    A handler changes the store, and gives back what is its own: the status, the panel, what was taken from the box. It
+    ends by ringing the bell, and then `Screen.look` draws whatever has changed. One look follows the other, and one
+    more follows if the bell rang meanwhile: so what is drawn last was read last, of the conversation that is open.
+    While an answer is being written there a timer asks for it.
+    """
     explorer = Explorer(
         service.store.home,
         service.base,
@@ -69,42 +80,83 @@ def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings
         uniform_share=settings.uniform_share,
         look_seconds=settings.poll_seconds,
     )
-    turns, opinions = Turns(service, parts, explorer, settings.pair_share), Opinions(service, parts)
-    chat, box = parts.chat, parts.box
-    outputs: list[Any] = [
-        *(parts.talks, chat, box, parts.pair, parts.left, parts.right, parts.verdict, parts.status),
-        *(parts.details, parts.reasons, parts.comment, parts.correction, parts.rated, parts.consent),
-    ]
+    live = LiveTurns(service, explorer)
+    screen, turns = Screen(service, parts, live), Turns(service, parts, live, settings.pair_share)
+    opinions = Opinions(service, parts)
+    chat, box, memory, status = parts.chat, parts.box, parts.memory, parts.status
+    # Every event is answered by its own request. Through the queue, what is asked while Gradio's client closes the
+    # stream of the event before gets no answer.
     common: dict[str, Any] = {
-        "outputs": outputs,
+        "queue": False,
         "concurrency_limit": None,
         "show_progress": "hidden",
         "api_visibility": "private",
     }
-    answer = common | {"concurrency_id": "gen"}
-    # Answered by their own request. Through the queue, what is asked while Gradio's client closes the stream of the
-    # event before gets no answer: a panel would stay open, though its opinion is kept.
-    stored = common | {"queue": False}
 
-    page.load(opinions.start, None, **stored)
-    box.submit(turns.send, [box, chat], **answer)
-    parts.two.click(turns.send_for_two, [box, chat], **answer)
-    chat.example_select(turns.send_example, [chat], **answer)
-    chat.retry(turns.retry, [chat], **answer)
-    chat.edit(turns.edit, [chat], **answer)
-    box.stop(turns.stop, None, None, queue=False, api_visibility="private")
+    def ring(event: Dependency) -> None:
+        event.then(None, [memory.at, memory.seen], [memory.bell], js=browser.RING)
 
+    look = gr.on(
+        [memory.bell.change, parts.timer.tick],
+        screen.look,
+        [memory.at, memory.made, memory.seen],
+        [
+            *(parts.talks, chat, parts.pair, parts.left, parts.right, parts.verdict, box, parts.consent, status),
+            *(memory.left_id, memory.seen, parts.timer),
+        ],
+        trigger_mode="always_last",
+        js=browser.LOOK,
+        **common,
+    )
+    for end in (look.success, look.failure):
+        end(None, [memory.seen], None, js=browser.LOOKED)
+    ring(page.load(screen.start, [memory.at], [memory.at, parts.talks], js=browser.RECALL, **common))
+    page.load(None, [box], [box], js=browser.RECALL_DRAFT)
+    box.change(None, [box], None, js=browser.KEEP_DRAFT)
+
+    words = [parts.comment, parts.correction, memory.rated]
+    panel = [parts.details, parts.about, parts.reasons, parts.comment, parts.correction, memory.rated]
+    asked: dict[str, Any] = {"outputs": [status, memory.sent, memory.made, memory.seen], **common}
+    for event in (
+        # One event, so that a click on the heels of Enter does not send the same words twice.
+        gr.on([box.submit, parts.two.click], turns.send, [box, memory.at, memory.made], **asked),
+        chat.example_select(turns.send_example, [memory.at, memory.made], **asked),
+        chat.retry(turns.retry, [chat], **asked),
+        chat.edit(turns.edit, [chat], **asked),
+    ):
+        taken = [box, memory.sent, memory.at, memory.made]
+        ring(event.then(None, taken, [box, memory.at, parts.talks], js=browser.TAKEN))
+        event.then(opinions.tidy, words, panel, **common)
+    box.stop(turns.stop, [memory.at], None, **common)
+
+    judged: dict[str, Any] = {"outputs": [status, *panel, memory.kept, memory.seen, chat], **common}
     # By default a click is dropped while the one before is on its way to the store.
-    chat.like(opinions.thumb, [chat], trigger_mode="multiple", **stored)
-    parts.reasons.input(opinions.reasons, [parts.reasons, parts.rated], trigger_mode="always_last", **stored)
-    for event in (parts.keep.click, parts.comment.submit):
-        event(opinions.words, [parts.comment, parts.correction, parts.rated], **stored)
-    for verdict, button in parts.verdicts.items():
-        button.click(opinions.judge, [gr.State(verdict), chat], **stored)
+    thumbs = chat.like(opinions.thumb, [chat, memory.rated], trigger_mode="multiple", **judged)
+    verdicts = [
+        button.click(opinions.judge, [gr.State(verdict), memory.left_id], **judged)
+        for verdict, button in parts.verdicts.items()
+    ]
+    for event in (thumbs, *verdicts):
+        ring(event.then(None, words[2:] + words[:2], [*words[:2], parts.details], js=browser.RECALL_WORDS))
+    reasons = parts.reasons.input(opinions.reasons, [parts.reasons, memory.rated], trigger_mode="always_last", **judged)
+    ring(reasons)
+    for event in (
+        parts.keep.click(opinions.words, words, **judged),
+        parts.comment.submit(opinions.words, words, **judged),
+    ):
+        ring(event.then(None, [memory.kept], None, js=browser.DROP_WORDS))
+    for typed in (parts.comment.change, parts.correction.change):  # Gradio's `input` passes over what is pasted
+        typed(None, words[2:] + words[:2], None, js=browser.KEEP_WORDS)
+    parts.close.click(opinions.close, None, panel, **common)
 
-    parts.consent.input(opinions.consent, [parts.consent], trigger_mode="always_last", **stored)
-    parts.talks.input(opinions.open, [parts.talks], trigger_mode="always_last", **stored)
-    parts.new.click(opinions.open, [gr.State(None)], **stored)
-    parts.menu.click(None, js=TOGGLE_SIDE)
+    consent = parts.consent.input(opinions.consent, [parts.consent], trigger_mode="always_last", **judged)
+    ring(consent)
+    for event in (
+        parts.talks.input(None, [parts.talks], [memory.at], js=browser.OPEN),
+        parts.new.click(None, None, [memory.at, parts.talks], js=browser.NEW),
+    ):
+        ring(event)
+        event.then(opinions.tidy, words, panel, **common)
+    parts.menu.click(None, js=browser.TOGGLE_SIDE)
     for each in (parts.talks.input, parts.new.click, parts.scrim.click):
-        each(None, js=CLOSE_SIDE)
+        each(None, js=browser.CLOSE_SIDE)

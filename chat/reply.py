@@ -1,4 +1,4 @@
-"""Answers while they are being made: one that is read as it comes, and two that are chosen among several."""
+"""Answers while they are being made: one, two side by side, and two that are chosen among several."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from chat.pieces import Piece, Pieces
 from chat.watcher import Loaded
 from lm.settings import Sampling
 from lm.stream import Completion, Stream
-
-# Seconds between two words on a comparison: whether anybody listens shows only when they are told something.
-BEAT = 0.25
 
 
 @dataclass(frozen=True)
@@ -110,13 +107,13 @@ class Reply:
 class Comparison:
     """Two answers on their way, to be chosen among several drafts that nobody reads while they are being made.
 
-    Iterate over it for the number of drafts that are written, now and then until there are `answers`: the left one and
-    the right one. The other drafts are recorded nowhere. Leaving the iteration early cancels what is not written.
+    `answers` are the left one and the right one, or a single one where all drafts have the same text. The other drafts
+    are recorded nowhere.
     """
 
     turn: Turn
     drafts: Sequence[Draft]
-    answers: asyncio.Task[tuple[Answer, Answer]] = field(init=False)
+    answers: asyncio.Task[list[Answer]] = field(init=False)
     written: int = 0  # drafts that have come to their end
     stopped: bool = False  # before all drafts were written: there is no choosing then
 
@@ -133,45 +130,66 @@ class Comparison:
             Those that were made, at least two; where fewer could be, the first one's error is raised.
         """
 
-        async def follow(draft: Draft) -> None:
-            await draft.write(lambda piece: None)
+        def count() -> None:
             self.written += 1
 
-        ended = await asyncio.gather(*map(follow, self.drafts), return_exceptions=True)
-        errors = [error for error in ended if error is not None]
-        if len(self.drafts) - len(errors) < 2:
+        written, errors = await _followed(self.drafts, count)
+        if len(written) < 2:
             raise errors[0]
-        return [draft for draft, error in zip(self.drafts, ended, strict=True) if error is None]
-
-    async def __aiter__(self) -> AsyncIterator[int]:
-        try:
-            while not self.answers.done():
-                yield self.written
-                await asyncio.wait({self.answers}, timeout=BEAT)
-        finally:
-            self.cancel()
+        return written
 
 
-async def interleaved(replies: Sequence[Reply]) -> AsyncIterator[tuple[Reply, str]]:
-    """The pieces of several replies as they come."""
-    waiting: asyncio.Queue[tuple[Reply, str] | None] = asyncio.Queue()
+@dataclass(eq=False)
+class SideBySide:
+    """Two answers that are read while they are being made, each on a side of its own: `drafts` is left and right.
 
-    async def read(reply: Reply) -> None:
-        try:
-            async for piece in reply:
-                waiting.put_nowait((reply, piece.text))
-        finally:
-            waiting.put_nowait(None)
+    `answers` are both, or a single one where they came to the same text, drawn again or not, or where one failed.
+    """
 
-    readers = [asyncio.create_task(read(reply)) for reply in replies]
-    try:
-        left = len(readers)
-        while left:
-            news = await waiting.get()
-            if news is None:
-                left -= 1
-            else:
-                yield news
-    finally:
-        for reader in readers:
-            reader.cancel()
+    turns: Sequence[Turn]
+    drafts: list[Draft]
+    answers: asyncio.Task[list[Answer]] = field(init=False)
+    redrawn: int = 0  # how often the right one was drawn again, as it was the same as the left one
+    stopped: bool = False
+
+    def cancel(self) -> None:
+        """End both at the next step; what there is of them are the answers."""
+        self.stopped = True
+        for draft in self.drafts:
+            draft.cancel()
+
+    async def write(self) -> list[Draft]:
+        """Follow both to their ends. Returns those that were made; raises the left one's error if neither was."""
+        written, errors = await _followed(self.drafts)
+        if not written:
+            raise errors[0]
+        return written
+
+    async def redraw(self, draft: Draft) -> list[Draft]:
+        """Follow another draft in the right one's place; returns as `write` does."""
+        self.redrawn += 1
+        self.drafts[1] = draft
+        if self.stopped:
+            draft.cancel()
+        written, _ = await _followed([draft])
+        return [self.drafts[0], *written]
+
+    @property
+    def same(self) -> bool:
+        """Whether a reader could not tell the two apart."""
+        left, right = self.drafts
+        return left.pieces.text.strip() == right.pieces.text.strip()
+
+
+async def _followed(
+    drafts: Sequence[Draft], ended: Callable[[], None] = lambda: None
+) -> tuple[list[Draft], list[BaseException]]:
+    """Follow drafts to their ends: those that were made, and the errors of the others. `ended` is told of each made."""
+
+    async def follow(draft: Draft) -> None:
+        await draft.write(lambda piece: None)
+        ended()
+
+    ends = await asyncio.gather(*map(follow, drafts), return_exceptions=True)
+    written = [draft for draft, error in zip(drafts, ends, strict=True) if error is None]
+    return written, [error for error in ends if error is not None]

@@ -22,8 +22,8 @@ from chat import logs
 from chat.metrics import Metrics
 from chat.pace import Pace
 from chat.pieces import Pieces
-from chat.reply import Answer, Comparison, Draft, Reply, Turn
-from chat.watcher import Loaded, Watcher
+from chat.reply import Answer, Comparison, Draft, Reply, SideBySide, Turn
+from chat.watcher import ALIAS, Loaded, Watcher
 from lm.backend import Prompt
 from lm.line import Late, Unavailable
 from lm.loading import BaseText
@@ -39,6 +39,12 @@ from store.database import Store
 log = logging.getLogger(__name__)
 
 Choose = Callable[[list[dict[str, str]], list[str]], Awaitable[Drawn | None]]  # messages, answers: which two are shown
+
+
+# How often the right one of two answers is drawn again while it is the same as the left one. Answers that agree three
+# times over are what the model is sure of: drawing on would cost the reader time and find nothing to compare.
+REDRAWS = 2
+DRAIN = 0.1  # seconds between two looks at what is still under way while the server stops
 
 
 class TooLong(Problem):
@@ -59,7 +65,8 @@ class Service:
     ) -> None:
         self.store, self.base, self.watcher, self.sampling, self.context = store, base, watcher, sampling, context
         self.pace, self.metrics = pace, Metrics()
-        self._under_way: dict[Reply | Comparison, asyncio.Task[Any]] = {}
+        self._under_way: dict[Reply | Comparison | SideBySide, asyncio.Task[Any]] = {}
+        self._waiting: set[asyncio.Task[Any]] = set()
 
     def fit(self, messages: list[dict[str, str]], sampling: Sampling) -> list[dict[str, str]]:
         """The messages without the oldest turns, as many as must go for an answer of `max_tokens` to fit.
@@ -89,11 +96,26 @@ class Service:
 
         Args:
             choose: told the messages and the different answers to them, once all are written; where it returns None,
-                and where the comparison was cancelled before, the first two are shown.
+                and where the comparison was cancelled before, the first two different ones are shown.
 
         Raises as `begin` does; if one answer is refused, none goes on.
         """
         return await asyncio.shield(asyncio.ensure_future(self._compare(turn, samplings, choose)))
+
+    async def beside(self, turns: Sequence[Turn], samplings: Sequence[Sampling]) -> SideBySide:
+        """Start two answers that are read as they are written: the left one and the right one.
+
+        Where both come to the same text the right one is drawn again, `REDRAWS` times at most; if they still do, there
+        is nothing to compare, and one answer is recorded: that of what serves, if one of them is.
+
+        Raises as `begin` does; if one answer is refused, none goes on.
+        """
+        return await asyncio.shield(asyncio.ensure_future(self._beside(turns, samplings)))
+
+    def wait_for(self, task: asyncio.Task[Any]) -> None:
+        """Let `drain` wait for a task that waits for an answer itself."""
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
 
     async def _begin(self, turn: Turn, sampling: Sampling) -> Reply:
         [draft] = await self._drafts(turn, [sampling])
@@ -107,6 +129,20 @@ class Service:
         comparison.answers = asyncio.create_task(self._choose(comparison, choose), name="choose two answers")
         self._under_way[comparison] = comparison.answers
         return comparison
+
+    async def _beside(self, turns: Sequence[Turn], samplings: Sequence[Sampling]) -> SideBySide:
+        drafts: list[Draft] = []
+        try:
+            for turn, sampling in zip(turns, samplings, strict=True):
+                drafts += await self._drafts(turn, [sampling])
+        except BaseException:
+            for draft in drafts:
+                draft.cancel()
+            raise
+        both = SideBySide(turns, drafts)
+        both.answers = asyncio.create_task(self._follow_both(both), name="follow two answers")
+        self._under_way[both] = both.answers
+        return both
 
     async def _drafts(self, turn: Turn, samplings: Sequence[Sampling]) -> list[Draft]:
         started = time.perf_counter()
@@ -146,20 +182,38 @@ class Service:
                 self._under_way.pop(reply, None)
                 reply.queue.put_nowait(None)
 
-    async def _choose(self, comparison: Comparison, choose: Choose) -> tuple[Answer, Answer]:
+    async def _follow_both(self, both: SideBySide) -> list[Answer]:
+        with _failure_logged(f"the pair {both.turns[0].pair}"):
+            try:
+                written = await both.write()
+                while len(written) == 2 and both.redrawn < REDRAWS and _worth_redrawing(both):
+                    try:
+                        [draft] = await self._drafts(both.turns[1], [_another(both.drafts[1].sampling)])
+                    except Problem:  # no place in the queue for another try: there is one answer, and it is kept
+                        break
+                    written = await both.redraw(draft)
+                if len(written) == 2 and not both.same:
+                    return await asyncio.to_thread(self._record, list(zip(both.drafts, both.turns, strict=True)))
+                sides = [(draft, turn) for draft, turn in zip(both.drafts, both.turns, strict=True) if draft in written]
+                draft, turn = min(sides, key=lambda side: side[1].model != ALIAS)
+                return await asyncio.to_thread(self._record, [(draft, _alone(turn))])
+            finally:
+                self._under_way.pop(both, None)
+
+    async def _choose(self, comparison: Comparison, choose: Choose) -> list[Answer]:
         turn = replace(comparison.turn, pair=secrets.token_hex(8), propensity=1.0)
         with _failure_logged(f"the pair {turn.pair}"):
             try:
-                written = await comparison.write()
-                shown, different = written[:2], _different(written)
-                if not comparison.stopped and (drawn := await choose(turn.messages, list(different))) is not None:
+                different = list(_different(await comparison.write()).values())
+                if len(different) == 1:
+                    return await asyncio.to_thread(self._record, [(different[0], _alone(turn))])
+                shown, texts = different[:2], [draft.pieces.text for draft in different]
+                if not comparison.stopped and (drawn := await choose(turn.messages, texts)) is not None:
                     turn = replace(turn, draw=drawn.draw, propensity=drawn.propensity)
-                    if len(different) > 1:
-                        shown = [list(different.values())[number] for number in (drawn.first, drawn.second)]
+                    shown = [different[drawn.first], different[drawn.second]]
                 random.shuffle(shown)
                 sides = replace(turn, side="left"), replace(turn, side="right")
-                left, right = await asyncio.to_thread(self._record, list(zip(shown, sides, strict=True)))
-                return left, right
+                return await asyncio.to_thread(self._record, list(zip(shown, sides, strict=True)))
             finally:
                 self._under_way.pop(comparison, None)
 
@@ -222,18 +276,32 @@ class Service:
 
     async def drain(self) -> None:
         """Cancel the answers under way and wait until each is recorded as far as it got."""
-        tasks = list(self._under_way.values())
-        for each in list(self._under_way):
-            each.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        while tasks := [*self._under_way.values(), *self._waiting]:
+            for each in list(self._under_way):  # anew each time: what waited for its turn may have begun since
+                each.cancel()
+            await asyncio.wait(tasks, timeout=DRAIN)
+
+
+def _worth_redrawing(both: SideBySide) -> bool:
+    """Whether the two are the same, somebody waits for them, and chance could make another one."""
+    return both.same and not both.stopped and both.drafts[1].sampling.temperature > 0
+
+
+def _another(sampling: Sampling) -> Sampling:
+    """The same sampling, with another seed where it has one."""
+    return replace(sampling, seed=None if sampling.seed is None else sampling.seed + 1)
+
+
+def _alone(turn: Turn) -> Turn:
+    """The turn of an answer that is shown by itself, though it was to stand beside another."""
+    return replace(turn, pair=None, side=None, draw=None, propensity=1.0)
 
 
 def _different(drafts: Sequence[Draft]) -> dict[str, Draft]:
-    """The first draft of each text."""
+    """The first draft of each text; white space around it is not seen."""
     found: dict[str, Draft] = {}
     for draft in drafts:
-        found.setdefault(draft.pieces.text, draft)
+        found.setdefault(draft.pieces.text.strip(), draft)
     return found
 
 

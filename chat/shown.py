@@ -6,26 +6,21 @@ itself: never a position in a list, which another tab or a new answer would move
 
 from __future__ import annotations
 
-import asyncio
 import html
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
-
-import gradio as gr
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from problems import Problem
 from store.schema import Message
 
 Shown = dict[str, Any]
-T = TypeVar("T")
-
-
-async def at_store(work: Callable[..., T], *arguments: Any) -> T:
-    """Do something with the store away from the event loop; a Problem is told to the person at the page."""
-    try:
-        return await asyncio.to_thread(work, *arguments)
-    except Problem as problem:
-        raise gr.Error(f"{problem} {problem.hint}".strip(), title="Not done", print_exception=False) from problem
+NOTHING = "(nothing)"  # in place of an answer without a word
+# In place of an answer that never came. The style sheet leaves its thumbs out: there is nothing to rate.
+UNANSWERED: Shown = {
+    "role": "assistant",
+    "content": '<span class="unanswered">No answer came. Retry asks again.</span>',
+    "metadata": {},
+}
 
 
 def show(path: Sequence[Message]) -> list[Shown]:
@@ -33,9 +28,14 @@ def show(path: Sequence[Message]) -> list[Shown]:
     return [piece(each.role, each.content, each.id) for each in path if each.role in ("user", "assistant")]
 
 
-def piece(role: str, text: str, message_id: str | None = None) -> Shown:
-    """One shown message; one that is still being written has no id."""
-    return {"role": role, "content": text or "…", "metadata": {"id": message_id} if message_id else {}}
+def piece(role: str, text: str, message_id: str) -> Shown:
+    """One shown message."""
+    return {"role": role, "content": text if text.strip() else NOTHING, "metadata": {"id": message_id}}
+
+
+def written(text: str) -> Shown:
+    """An answer that is being written: it has no id, and cannot be rated."""
+    return {"role": "assistant", "content": text or "…", "metadata": {}}
 
 
 def id_of(shown: Mapping[str, Any]) -> str:
@@ -46,18 +46,14 @@ def id_of(shown: Mapping[str, Any]) -> str:
     return str(found)
 
 
-def last_id(history: Sequence[Mapping[str, Any]]) -> str | None:
-    """The id of the last shown message that has one."""
-    for each in reversed(history):
-        found = (each.get("metadata") or {}).get("id")
-        if found:
-            return str(found)
-    return None
-
-
 def note(text: str, *, thanks: bool = False) -> str:
     """The line under the conversation."""
     return f'<span class="{"thanks" if thanks else "plain"}" role="status">{html.escape(text)}</span>'
+
+
+def refusal(problem: Problem, what: str = "Not done") -> str:
+    """The line that says why nothing happened."""
+    return note(f"{what}: {problem}. {problem.hint}".strip())
 
 
 def version_name(version: int) -> str:

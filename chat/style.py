@@ -11,10 +11,6 @@ HEAD = (
     '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="same-origin">'
 )
 
-# The conversation list lies over a narrow page: the button opens it, any choice in it closes it.
-TOGGLE_SIDE = "() => { document.getElementById('house').classList.toggle('side-open') }"
-CLOSE_SIDE = "() => { document.getElementById('house').classList.remove('side-open') }"
-
 CSS = """
 :root {
   --paper: #fbfaf8; --panel: #f4f2ee; --raise: #ffffff; --ink: #22211f; --soft: #6f6c66; --line: #e4e1db;
@@ -60,6 +56,7 @@ CSS = """
 #main { min-width: 0 !important; height: 100dvh; gap: 0; flex-wrap: nowrap; align-items: center; }
 #main > * { width: 100%; max-width: 800px; flex: none !important; }
 #menu, #scrim { display: none; }
+#main > :not(#scrim) { isolation: isolate; } /* no label of Gradio's lies over the list when that lies over the page */
 #main > #chat {
   flex: 1 1 0 !important; height: auto !important; min-height: 0; border: 0; background: none; box-shadow: none;
   overflow: hidden !important;
@@ -84,6 +81,23 @@ CSS = """
 #chat .message-buttons-right .icon-button-wrapper { margin-right: 0; }
 #chat .message-buttons *::after, #chat .message-buttons *::before { display: none; }
 #chat .top-panel { display: none; }
+/* What opens the panel: the menu of Gradio's further feedback, laid open as it has one entry. */
+#chat .extra-feedback > button { display: none; }
+#chat .extra-feedback { order: 3; }
+#chat .extra-feedback-options {
+  display: flex; position: static; padding: 0; border: 0; background: none; box-shadow: none;
+}
+#chat .extra-feedback-option {
+  border: 0; border-radius: 8px; background: none; padding: 2px 8px; font-size: 12.5px; font-weight: 400 !important;
+  color: var(--soft); margin: 0; min-height: 0;
+}
+#chat .extra-feedback-option:hover { background: var(--own); color: var(--accent); }
+/* An answer that is being written, or that never came, cannot be rated; nor can another turn be begun meanwhile. */
+#main:has(#box .stop-button) #chat .message-wrap > .message-buttons-left:last-of-type,
+#main:has(#box .stop-button) #chat [aria-label=Edit],
+#chat .bot-row:has(.unanswered) + .message-buttons :is([aria-label*=ike], [aria-label*=Copy], .extra-feedback) {
+  display: none;
+}
 #chat .example { border: 1px solid var(--line); border-radius: 14px; background: var(--raise); }
 #chat .example:hover { border-color: var(--accent); }
 #chat .placeholder-content { text-align: center; }
@@ -129,7 +143,9 @@ CSS = """
 #reasons label:focus-within { outline: 2px solid var(--accent); outline-offset: 1px; }
 #details span[data-testid=block-info] { font-size: 13.5px; font-weight: 500; color: var(--ink); margin-bottom: 6px; }
 #details .form { gap: 12px; }
-#keep { align-self: flex-end; flex: none !important; width: auto; }
+#about .prose { font-size: 13px; color: var(--soft); overflow-wrap: anywhere; }
+#panel-buttons { justify-content: flex-end; gap: 8px; }
+#panel-buttons button { flex: none !important; width: auto; }
 
 #status { padding: 4px 20px 8px; min-height: 32px; border: 0; background: none; }
 #status .prose { font-size: 13px; line-height: 1.5; color: var(--soft); }

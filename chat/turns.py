@@ -1,274 +1,155 @@
-"""What the page does with a turn: send, answer again, edit, answer twice, stop. Each handler streams into the page."""
+"""What the page does with a turn: send, answer again, edit, answer twice, stop.
+
+Each handler puts a question into the store and has it answered; what is shown of that is drawn by `screen`. A handler
+that refuses says why, and changes nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import secrets
-from collections import defaultdict
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable
 
 import gradio as gr
+from sqlalchemy.orm import Session
 
 from chat import people
-from chat.explorer import Explorer
-from chat.history import own_message, pair_under, thumbs, titles
+from chat.history import own_message, view
+from chat.live import Asked, LiveTurns
 from chat.parts import Parts
-from chat.reply import Answer, Comparison, Reply, Turn, interleaved
+from chat.screen import REDRAW, Step
 from chat.service import Service
-from chat.shown import Shown, at_store, id_of, last_id, note, piece, show, version_name
-from lm.settings import Sampling
+from chat.shown import Shown, id_of, note, refusal
 from problems import Problem
 from store.conversations import add_message, new_conversation, path_to
 from store.schema import Message
 
-Step = dict[Any, Any]  # new values by component
-Side = Literal["left", "right"]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A user's turn in the store, and what the page shows around it."""
-
-    person_id: str
-    conversation_id: str
-    message_id: str
-    messages: list[dict[str, str]]
-    shown: list[Shown]
-    thumbs: list[str | None]
-    titles: list[tuple[str, str]]
+Find = Callable[[Session, str], Message]  # a message of a person's, in the store
 
 
 class Turns:
     """The page's handlers of turns.
 
     Args:
-        explorer: chooses the two answers of a turn that is answered twice.
         pair_share: probability that a turn is answered twice, to be compared.
     """
 
-    def __init__(self, service: Service, parts: Parts, explorer: Explorer, pair_share: float) -> None:
-        self.service, self.parts, self.explorer, self.pair_share = service, parts, explorer, pair_share
-        self._running: dict[str, set[Reply | Comparison]] = defaultdict(set)  # by browser tab
+    def __init__(self, service: Service, parts: Parts, live: LiveTurns, pair_share: float) -> None:
+        self.service, self.parts, self.live, self.pair_share = service, parts, live, pair_share
 
-    async def send(self, text: str, history: list[Shown], request: gr.Request) -> AsyncIterator[Step]:
-        """A new message, answered once or, by chance, twice."""
-        two = random.random() < self.pair_share
-        async for step in self._say(text, history, request, two):
-            yield step
+    async def send(self, text: str, at: str, made: str | None, request: gr.Request, data: gr.EventData) -> Step:
+        """A new message, answered once or, by chance, twice; by the button for two answers, twice.
 
-    async def send_example(self, history: list[Shown], data: gr.SelectData, request: gr.Request) -> AsyncIterator[Step]:
-        """A message picked from those that an empty conversation offers."""
-        async for step in self.send(data.value["text"], history, request):
-            yield step
+        That button without a message has the last question answered twice anew.
 
-    async def send_for_two(self, text: str, history: list[Shown], request: gr.Request) -> AsyncIterator[Step]:
-        """A new message answered twice; without one, the last message is answered twice anew."""
+        Args:
+            at: the open conversation; empty: a new one.
+            made: the conversation that was begun in this tab last, as far as the browser knows.
+        """
+        two = data.target is not None and data.target._id == self.parts.two._id
         if text.strip():
-            async for step in self._say(text, history, request, two=True):
-                yield step
-        elif asked_for := [each for each in history if each["role"] == "user"]:
-            async for step in self._again(id_of(asked_for[-1]), request, two=True):
-                yield step
+            return await self._say(text, at, made, request, two or random.random() < self.pair_share)
+        if two and at:
+            return await self._again(lambda session, person_id: _last_question(session, person_id, at), request, two)
+        return self._said(note("Write a message first."))
 
-    async def retry(self, history: list[Shown], data: gr.RetryData, request: gr.Request) -> AsyncIterator[Step]:
+    async def send_example(self, at: str, made: str | None, request: gr.Request, data: gr.SelectData) -> Step:
+        """A message picked from those that an empty conversation offers."""
+        return await self._say(data.value["text"], at, made, request, random.random() < self.pair_share)
+
+    async def retry(self, history: list[Shown], request: gr.Request, data: gr.RetryData) -> Step:
         """Another answer to the same message; the earlier one stays in the store, as a sibling."""
         assert isinstance(data.index, int)
-        async for step in self._again(id_of(history[data.index]), request, two=False):
-            yield step
-
-    async def edit(self, history: list[Shown], data: gr.EditData, request: gr.Request) -> AsyncIterator[Step]:
-        """A message said differently: a sibling of the first, answered anew."""
-        assert isinstance(data.index, int)
-        edited = id_of(history[data.index])
-        text = data.value if isinstance(data.value, str) else str(data.value["text"])
-
-        def write() -> Asked:
-            with self.service.store.session() as session:
-                person = people.of_page(session, request)
-                old = own_message(session, person.id, edited)
-                new = add_message(session, old.conversation_id, old.parent_id, "user", text)
-                return self._asked(session, person.id, new)
-
-        async for step in self._answer_or_explain(await at_store(write), request, two=False, text=""):
-            yield step
-
-    def stop(self, request: gr.Request) -> None:
-        """End what is being written in this tab; what there is of it stays."""
-        for reply in self._running.get(request.session_hash or "", ()):
-            reply.cancel()
-
-    async def _say(self, text: str, history: list[Shown], request: gr.Request, two: bool) -> AsyncIterator[Step]:
-        if not text.strip():
-            return
-
-        def write() -> Asked:
-            with self.service.store.session() as session:
-                person = people.of_page(session, request)
-                last = last_id(history)
-                if last is None:
-                    conversation_id, parent_id = new_conversation(session, person.id, "page").id, None
-                else:
-                    above = own_message(session, person.id, last)
-                    pair = pair_under(session, above.id) if above.role == "user" else None
-                    # Whoever writes on without judging a pair goes on from the left answer.
-                    conversation_id, parent_id = above.conversation_id, pair.left.id if pair else above.id
-                return self._asked(session, person.id, add_message(session, conversation_id, parent_id, "user", text))
-
-        async for step in self._answer_or_explain(await at_store(write), request, two, text):
-            yield step
-
-    async def _again(self, message_id: str, request: gr.Request, two: bool) -> AsyncIterator[Step]:
-        def read() -> Asked:
-            with self.service.store.session() as session:
-                person = people.of_page(session, request)
-                return self._asked(session, person.id, own_message(session, person.id, message_id))
-
-        async for step in self._answer_or_explain(await at_store(read), request, two, text=""):
-            yield step
-
-    def _asked(self, session: Any, person_id: str, message: Message) -> Asked:
-        path = path_to(session, message.id)
-        messages = [{"role": each.role, "content": each.content} for each in path]
-        return Asked(
-            person_id,
-            message.conversation_id,
-            message.id,
-            messages,
-            show(path),
-            thumbs(session, person_id, path),
-            titles(session, person_id),
+        asked_for = history[data.index]
+        return await self._again(
+            lambda session, person_id: own_message(session, person_id, id_of(asked_for)), request, two=False
         )
 
-    async def _answer_or_explain(self, asked: Asked, request: gr.Request, two: bool, text: str) -> AsyncIterator[Step]:
-        parts = self.parts
-        choices = [(title, each) for each, title in asked.titles]
-        yield {
-            parts.chat: gr.Chatbot(value=asked.shown, feedback_value=asked.thumbs),
-            parts.talks: gr.Radio(choices=choices, value=asked.conversation_id),
-            parts.box: gr.Textbox(value="", submit_btn=False, stop_btn=True),
-            parts.pair: gr.Row(visible=two),
-            parts.verdict: gr.Row(visible=False),
-            parts.left: "…",
-            parts.right: "…",
-            parts.details: gr.Column(visible=False),
-            parts.status: note("Writing two answers …" if two else "Writing …"),
-        }
+    async def edit(self, history: list[Shown], request: gr.Request, data: gr.EditData) -> Step:
+        """A message said differently: a sibling of the first, answered anew."""
+        assert isinstance(data.index, int)
+        edited = history[data.index]
+        text = data.value if isinstance(data.value, str) else str(data.value["text"])
+
+        def find(session: Session, person_id: str) -> Message:
+            return own_message(session, person_id, id_of(edited))
+
+        def write(session: Session, person_id: str) -> Message:
+            old = find(session, person_id)
+            return add_message(session, old.conversation_id, old.parent_id, "user", text)
+
+        if not text.strip():
+            return self._said(note("An empty message cannot be sent."), redraw=True)
+        return await self._ask(find, write, request, two=False)
+
+    async def stop(self, at: str, request: gr.Request) -> None:
+        """End what is being written in the open conversation; what there is of it stays."""
+        live = self.live.of(at)
+        if live is not None and live.asked.person_id == await asyncio.to_thread(self._person, request):
+            live.stop()
+
+    async def _say(self, text: str, at: str, made: str | None, request: gr.Request, two: bool) -> Step:
+        def write(session: Session, person_id: str) -> Message:
+            seen = view(session, person_id, at)
+            if at and not seen.path:
+                raise Problem("that conversation is not one of yours", hint="reload the page")
+            conversation_id = at or new_conversation(session, person_id, "page").id
+            return add_message(session, conversation_id, seen.end, "user", text)
+
         try:
-            async for step in self._two(asked, request) if two else self._one(asked, request):
-                yield step
+            if at:
+                with self.live.place(at):
+                    asked = await asyncio.to_thread(self._put, write, request)
+                    self.live.start(asked, two)
+            else:
+                with self.live.new_place(request.session_hash or "", made or "") as begun:
+                    asked = await asyncio.to_thread(self._put, write, request)
+                    begun(asked.conversation_id)
+                    self.live.start(asked, two)
         except Problem as problem:
-            gr.Warning(f"{problem}. {problem.hint}".strip(), title="No answer")
-            yield {
-                parts.chat: asked.shown[:-1] if text else asked.shown,
-                parts.box: gr.Textbox(value=text, submit_btn=True, stop_btn=False),
-                parts.pair: gr.Row(visible=False),
-                parts.status: note("Nothing was lost: try again."),
-            }
+            return self._said(refusal(problem))
+        memory = self.parts.memory
+        step = self._said(note("Writing two answers …" if two else "Writing …")) | {memory.sent: text}
+        return step if at else step | {memory.made: asked.conversation_id}
 
-    async def _one(self, asked: Asked, request: gr.Request) -> AsyncIterator[Step]:
-        parts = self.parts
-        reply = await self._begin(asked, request, self.service.sampling)
-        written = ""
+    async def _again(self, find: Find, request: gr.Request, two: bool) -> Step:
+        return await self._ask(find, find, request, two)
+
+    async def _ask(self, find: Find, write: Find, request: gr.Request, two: bool) -> Step:
+        """Have a message answered that `write` gives, in the conversation of the one that `find` gives."""
         try:
-            async for delta in reply:
-                written += delta.text
-                thinks = bool(delta.thinking) and not written
-                yield {
-                    parts.chat: [*asked.shown, piece("assistant", written)],
-                    parts.status: note("Thinking …" if thinks else "Writing …"),
-                }
-            answer = await reply.answer
-            yield {
-                parts.chat: [*asked.shown, piece("assistant", answer.text, answer.message_id)],
-                parts.box: gr.Textbox(submit_btn=True, stop_btn=False),
-                parts.status: note(_answered_by(answer)),
-            }
-        finally:
-            self._ended(request, reply)
+            found = await asyncio.to_thread(self._put, find, request)
+            with self.live.place(found.conversation_id):
+                self.live.start(await asyncio.to_thread(self._put, write, request), two)
+        except Problem as problem:
+            return self._said(refusal(problem), redraw=True)
+        return self._said(note("Writing two answers …" if two else "Writing …"))
 
-    async def _two(self, asked: Asked, request: gr.Request) -> AsyncIterator[Step]:
-        """Two answers beside each other: by what serves and by the canary, if there is one, else two that were chosen
-        among several, if there is a reward model to choose them.
+    def _put(self, write: Find, request: gr.Request) -> Asked:
+        with self.service.store.session() as session:
+            person = people.of_page(session, request)
+            message = write(session, person.id)
+            path = path_to(session, message.id)
+            messages = [{"role": each.role, "content": each.content} for each in path]
+            return Asked(person.id, message.conversation_id, message.id, messages)
+
+    def _person(self, request: gr.Request) -> str:
+        with self.service.store.session() as session:
+            return people.of_page(session, request).id
+
+    def _said(self, status: str, redraw: bool = False) -> Step:
+        """What every handler gives back: the status, and that nothing was taken from the box.
+
+        Args:
+            redraw: draw everything anew, as the browser may show what was refused.
         """
-        choosing = self.service.watcher.canary is None and await self.explorer.ready()
-        async for step in self._chosen(asked, request) if choosing else self._beside(asked, request):
-            yield step
-
-    async def _chosen(self, asked: Asked, request: gr.Request) -> AsyncIterator[Step]:
-        """Two answers of several; they are shown when all are written, since none is chosen before."""
-        of = self.explorer.candidates
-        turn = await self._turn(asked, self.service.sampling)
-        samplings = [self._seeded(index) for index in range(of)]
-        comparison = await self.service.compare(turn, samplings, self.explorer.choose)
-        self._running[request.session_hash or ""].add(comparison)
-        try:
-            async for written in comparison:
-                yield {self.parts.status: note(f"Writing answers, of which you will see two: {written} of {of} …")}
-            left, right = await comparison.answers
-            yield self._to_compare(left, right)
-        finally:
-            self._ended(request, comparison)
-
-    async def _beside(self, asked: Asked, request: gr.Request) -> AsyncIterator[Step]:
-        """Two answers as they are written; where there is a canary one is its own, on a side drawn at random."""
-        parts, canary = self.parts, self.service.watcher.canary
-        models = ["ratchet", canary.model if canary else "ratchet"]
-        random.shuffle(models)
-        pair, propensity = secrets.token_hex(8), 0.5 if canary else 1.0
-        replies: list[Reply] = []
-        try:
-            for index, side in enumerate(("left", "right")):
-                turn = {"model": models[index], "pair": pair, "side": side, "propensity": propensity}
-                replies.append(await self._begin(asked, request, self._seeded(index), **turn))
-            written = dict.fromkeys(replies, "")
-            async for reply, text in interleaved(replies):
-                written[reply] += text
-                yield {
-                    part: written[each] or "…" for part, each in zip((parts.left, parts.right), replies, strict=True)
-                }
-            left, right = [await reply.answer for reply in replies]
-            yield self._to_compare(left, right)
-        finally:
-            for reply in replies:
-                self._ended(request, reply)
-
-    def _to_compare(self, left: Answer, right: Answer) -> Step:
-        parts = self.parts
-        return {
-            parts.left: left.text or "(nothing)",
-            parts.right: right.text or "(nothing)",
-            parts.verdict: gr.Row(visible=True),
-            parts.box: gr.Textbox(submit_btn=True, stop_btn=False),
-            parts.status: note("Which answer is better? The conversation goes on from your choice."),
-        }
-
-    def _seeded(self, index: int) -> Sampling:
-        """How one of several answers to a turn is drawn: each with a seed of its own."""
-        seed = self.service.sampling.seed
-        return replace(self.service.sampling, seed=None if seed is None else seed + index)
-
-    async def _turn(self, asked: Asked, sampling: Sampling) -> Turn:
-        messages = await asyncio.to_thread(self.service.fit, asked.messages, sampling)
-        return Turn(asked.person_id, asked.conversation_id, asked.message_id, messages, "page", propensity=1.0)
-
-    async def _begin(self, asked: Asked, request: gr.Request, sampling: Sampling, **more: Any) -> Reply:
-        turn = await self._turn(asked, sampling)
-        reply = await self.service.begin(replace(turn, **more), sampling)
-        self._running[request.session_hash or ""].add(reply)
-        return reply
-
-    def _ended(self, request: gr.Request, reply: Reply | Comparison) -> None:
-        """Also when the page was closed halfway: nobody is left to read on."""
-        reply.cancel()
-        tab = request.session_hash or ""
-        self._running[tab].discard(reply)
-        if not self._running[tab]:
-            del self._running[tab]
+        memory = self.parts.memory
+        step: Step = {self.parts.status: status, memory.sent: ""}
+        return step | {memory.seen: REDRAW} if redraw else step
 
 
-def _answered_by(answer: Answer) -> str:
-    stopped = "Stopped. " if answer.completion.finish_reason == "cancelled" else ""
-    return f"{stopped}Answered by {version_name(answer.version)} in {answer.seconds:.1f} s."
+def _last_question(session: Session, person_id: str, conversation_id: str) -> Message:
+    asked = [each for each in view(session, person_id, conversation_id).path if each.role == "user"]
+    if not asked:
+        raise Problem("nothing was asked here yet", hint="write a message first")
+    return asked[-1]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 import pytest
@@ -34,6 +34,9 @@ from store.database import Store, open_store
 from store.frozen import Frozen, Pair
 from store.schema import Generation
 from store.versions import add_version, ensure_base, promote
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=12)
 ENGINE = EngineSettings(slots=8, context=512)
@@ -232,3 +235,32 @@ def engine(tiny_base: Base) -> Iterator[Engine]:
 def app(store: Store, tiny_base: Base) -> FastAPI:
     """The application, not started: what does not need an answer."""
     return build_app(store, OwnEngine(Engine(tiny_base, ENGINE)), ChatSettings(), SAMPLING)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    from .browsing import ARGUMENTS, chromium
+
+    with sync_playwright() as playwright:
+        it = playwright.chromium.launch(executable_path=chromium(playwright), args=ARGUMENTS)
+        yield it
+        it.close()
+
+
+@pytest.fixture
+def page(browser: Browser, running: Running) -> Iterator[Page]:
+    """The page of somebody new; nothing may be asked of other sites, and the browser has nothing to complain of."""
+    from .browsing import WIDE, visit
+
+    yield from visit(browser, running.url, WIDE)
+
+
+@pytest.fixture
+def narrow(browser: Browser, running: Running) -> Iterator[Page]:
+    """The same on a telephone."""
+    from .browsing import NARROW, visit
+
+    yield from visit(browser, running.url, NARROW)

@@ -51,7 +51,9 @@ def test_the_branch_last_spoken_in_is_seen(store: Store) -> None:
         scene = Scene(session)
         assert scene.sees() == []
         asked = scene.ask("One?")
-        assert scene.sees() == [], "a question without an answer is no branch yet"
+        assert scene.sees() == ["One?"], "nothing that was said gets lost"
+        unanswered = view(session, scene.ann, scene.conversation)
+        assert (unanswered.unanswered, unanswered.end) == (True, None), "what is said next stands in its place"
         first, _ = scene.answer(asked, "1")
         scene.answer(scene.ask("Two?", first), "2")
         assert scene.sees() == ["One?", "1", "Two?", "2"]
@@ -92,6 +94,7 @@ def test_a_pair_waits_for_its_verdict(store: Store, verdict: str | None, goes_on
         seen = view(session, scene.ann, scene.conversation)
         assert [each.content for each in seen.path] == ["Which?", goes_on] if goes_on else ["Which?"]
         assert (seen.pair is None) == bool(verdict)
+        assert seen.end == (pair.right if verdict == "right" else pair.left).id
         scene.answer(scene.ask("More?", pair.right.id), "!")
         assert scene.sees() == ["Which?", "R", "More?", "!"], "writing on from a half goes on from it"
 

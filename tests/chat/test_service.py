@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -143,10 +144,8 @@ def kept(service: Service, turn: Turn) -> list[Generation]:
 async def test_of_several_answers_the_two_chosen_are_recorded(service: Service, turn: Turn) -> None:
     choose = Chooser(Drawn(1, 4, "thompson", 0.25))
     comparison = await service.compare(turn, SIX, choose)
-    told = [written async for written in comparison]
-    assert told == sorted(told)
-    assert comparison.written == 6
     left, right = await comparison.answers
+    assert comparison.written == 6
     assert (left.text, right.text) == (choose.asked[0][1][1], choose.asked[0][1][4])
     assert choose.asked[0][0] == ASK
     rows = kept(service, turn)
@@ -174,13 +173,14 @@ async def test_equal_answers_are_one_candidate(service: Service, turn: Turn) -> 
     assert [row.sampling["seed"] for row in kept(service, turn)] == [0, 1]
 
 
-async def test_where_all_are_equal_two_of_them_are_shown(service: Service, turn: Turn) -> None:
+async def test_where_all_are_equal_there_is_one_answer(service: Service, turn: Turn) -> None:
     choose = Chooser(Drawn(0, 0, "uniform", 1.0))
     comparison = await service.compare(turn, [Sampling(temperature=0.0, max_tokens=8)] * 4, choose)
-    left, right = await comparison.answers
-    assert choose.asked[0][1] == [left.text] == [right.text]
-    assert left.generation_id != right.generation_id
-    assert {(row.draw, row.propensity) for row in kept(service, turn)} == {("uniform", 1.0)}
+    [answer] = await comparison.answers
+    assert choose.asked == []
+    [row] = kept(service, turn)
+    assert row.id == answer.generation_id
+    assert (row.pair, row.side, row.draw, row.propensity) == (None, None, None, 1.0)
 
 
 @pytest.mark.usefixtures("straight")
@@ -193,20 +193,14 @@ async def test_where_nothing_is_chosen_the_first_two_are_shown(service: Service,
 
 
 @pytest.mark.usefixtures("straight")
-@pytest.mark.parametrize("how", ["stopped", "left", "drained"])
-async def test_a_comparison_cut_short_keeps_the_first_two(
-    service: Service, turn: Turn, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("chat.reply.BEAT", 0.005)
+@pytest.mark.parametrize("how", ["stopped", "drained"])
+async def test_a_comparison_cut_short_keeps_the_first_two(service: Service, turn: Turn, how: str) -> None:
     choose = Chooser(Drawn(2, 3, "thompson", 0.5))
     comparison = await service.compare(turn, [SIX[2], *[replace(LONG, seed=seed) for seed in range(3)]], choose)
-    written = aiter(comparison)
-    while await anext(written) < 1:
-        pass
+    while comparison.written < 1 or not comparison.drafts[1].pieces.text:
+        await asyncio.sleep(0.001)
     if how == "stopped":
         comparison.cancel()
-    elif how == "left":
-        await written.aclose()  # type: ignore[attr-defined]
     else:
         await service.drain()
         assert comparison.answers.done()
@@ -237,6 +231,67 @@ async def test_one_answer_is_no_comparison(service: Service, turn: Turn, caplog:
     assert service.under_way == 0
     [record] = caplog.records
     assert "was not made: not this one" in record.getMessage()
+
+
+SIDES = {"pair": "p", "propensity": 0.5}
+
+
+def beside(turn: Turn, left: str = "ratchet", right: str = "ratchet") -> tuple[Turn, Turn]:
+    return (
+        replace(turn, model=left, side="left", **SIDES),  # type: ignore[arg-type]
+        replace(turn, model=right, side="right", **SIDES),  # type: ignore[arg-type]
+    )
+
+
+async def test_two_answers_side_by_side_are_recorded_each_on_its_side(service: Service, turn: Turn) -> None:
+    both = await service.beside(beside(turn), SIX[:2])
+    left, right = await both.answers
+    rows = kept(service, turn)
+    assert [(row.id, row.text, row.side) for row in rows] == [
+        (left.generation_id, left.text, "left"),
+        (right.generation_id, right.text, "right"),
+    ]
+    assert {(row.pair, row.propensity) for row in rows} == {("p", 0.5)}
+    assert (both.redrawn, service.under_way) == (0, 0)
+
+
+async def test_the_right_one_is_drawn_again_where_both_are_the_same(service: Service, turn: Turn) -> None:
+    both = await service.beside(beside(turn), [SIX[1], SIX[1]])
+    left, right = await both.answers
+    assert left.text != right.text
+    assert both.redrawn == 1
+    assert [row.sampling["seed"] for row in kept(service, turn)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "redrawn"),
+    [(Sampling(temperature=1.0, top_k=1, max_tokens=8), 2), (Sampling(temperature=0.0, max_tokens=8), 0)],
+)
+async def test_where_both_stay_the_same_one_answer_is_recorded(
+    service: Service, turn: Turn, sampling: Sampling, redrawn: int
+) -> None:
+    both = await service.beside(beside(turn), [sampling, sampling])
+    [answer] = await both.answers
+    assert both.redrawn == redrawn
+    [row] = kept(service, turn)
+    assert (row.id, row.text) == (answer.generation_id, answer.text)
+    assert (row.pair, row.side, row.draw, row.propensity) == (None, None, None, 1.0)
+
+
+async def test_where_one_of_two_fails_the_other_is_the_answer(service: Service, turn: Turn) -> None:
+    both = await service.beside(beside(turn), [LONG, SIX[0]])
+    both.drafts[0].stream.fail(Problem("not this one"))
+    [answer] = await both.answers
+    [row] = kept(service, turn)
+    assert (row.id, row.pair, row.side) == (answer.generation_id, None, None)
+
+
+async def test_two_answers_stopped_at_once_are_recorded(service: Service, turn: Turn) -> None:
+    both = await service.beside(beside(turn), [LONG, replace(LONG, seed=7)])
+    both.cancel()
+    answers = await both.answers
+    assert both.redrawn == 0, "nobody waits for another one"
+    assert [row.id for row in kept(service, turn)] == [each.generation_id for each in answers]
 
 
 async def test_if_one_answer_is_refused_none_goes_on(store: Store, tiny_base: Base, turn: Turn) -> None:

@@ -1,0 +1,88 @@
+"""What the browser does by itself: which conversation is open, drafts, and the list on a narrow page.
+
+Drafts are the browser's own until they are sent or kept: they outlive a reload and a restart of the server, and no
+server sees them. The open conversation is the tab's, drafts are shared by the tabs of a browser.
+"""
+
+from __future__ import annotations
+
+# The conversation list lies over a narrow page: the button opens it, any choice in it closes it.
+TOGGLE_SIDE = "() => { document.getElementById('house').classList.toggle('side-open') }"
+CLOSE_SIDE = "() => { document.getElementById('house').classList.remove('side-open') }"
+
+# at, seen -> bell. Ring: there may be something new to draw.
+RING = """(at, seen) => {
+  sessionStorage.setItem('ratchet-at', at ?? '');
+  window.ratchetAt = at;
+  if (seen === 'redraw') window.ratchetRedraw = true;
+  return [`${performance.now()}-${Math.random()}`];
+}"""
+
+# at, made, seen -> the same, before a look. One look at a time: two that began together would each send what has
+# changed since the same moment, and what the first one drew the second would take for not there. Whoever waited looks
+# at what is open by then. A look that gets no answer is given up after ten seconds.
+LOOK = """async (at, made, seen) => {
+  const busy = () => window.ratchetLooks && Date.now() - window.ratchetLooks < 10000;
+  while (busy()) await new Promise((go) => setTimeout(go, 10));
+  window.ratchetLooks = Date.now();
+  const redraw = window.ratchetRedraw;
+  window.ratchetRedraw = false;
+  return [window.ratchetAt ?? at, made, redraw ? 'redraw' : window.ratchetSeen ?? seen];
+}"""
+# seen -> . The look was drawn.
+LOOKED = """(seen) => {
+  if (seen !== 'redraw') window.ratchetSeen = seen;
+  window.ratchetLooks = 0;
+  return [];
+}"""
+
+# at -> at. What was open in this tab before it was loaded anew; null in a new tab.
+RECALL = "(at) => [sessionStorage.getItem('ratchet-at')]"
+
+# talks -> at
+OPEN = "(id) => [id ?? '']"
+# -> at, talks
+NEW = "() => ['', null]"
+
+# box, sent, at, made -> box, at, talks. After a message was taken: out of the box goes what was sent, and not what was
+# typed since; a conversation begun with it is opened, unless another one was opened meanwhile.
+TAKEN = """(box, sent, at, made) => {
+  const rest = sent && (box ?? '').startsWith(sent) ? box.slice(sent.length) : box;
+  const open = sent && made && !at ? made : at;
+  return [rest, open, open || null];
+}"""
+
+# box -> box. Until the draft was read, an empty box is not one.
+RECALL_DRAFT = """(box) => {
+  window.ratchetDrafts = true;
+  return [box || localStorage.getItem('ratchet-draft') || ''];
+}"""
+# box ->
+KEEP_DRAFT = """(box) => {
+  if (window.ratchetDrafts) localStorage.setItem('ratchet-draft', box ?? '');
+  return [];
+}"""
+
+# rated, comment, correction -> . Words about an answer that were typed and not kept; those of fifty answers at most.
+# What the server puts into the boxes is not typed: the person is not in one of them then.
+KEEP_WORDS = """(id, comment, correction) => {
+  if (!id || !document.activeElement?.closest('#comment, #correction')) return [];
+  const all = JSON.parse(localStorage.getItem('ratchet-words') || '{}');
+  delete all[id];
+  all[id] = [comment, correction];
+  for (const old of Object.keys(all).slice(0, -50)) delete all[old];
+  localStorage.setItem('ratchet-words', JSON.stringify(all));
+  return [];
+}"""
+# rated, comment, correction -> comment, correction, details. The panel appears when the words are in it, never before.
+RECALL_WORDS = """(id, comment, correction) => [
+  ...(JSON.parse(localStorage.getItem('ratchet-words') || '{}')[id] ?? [comment, correction]),
+  { __type__: 'update', visible: !!id },
+]"""
+# kept -> . The store has them now.
+DROP_WORDS = """(id) => {
+  const all = JSON.parse(localStorage.getItem('ratchet-words') || '{}');
+  delete all[id];
+  localStorage.setItem('ratchet-words', JSON.stringify(all));
+  return [];
+}"""
