@@ -9,6 +9,8 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -37,7 +39,7 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except Problem as problem:
-        _fail(str(problem), problem.hint, problem.status)
+        _fail(str(problem), problem.hint, problem.status, problem.data)
     except click.UsageError as error:
         _fail(error.format_message(), f"`{error.ctx.command_path if error.ctx else 'ratchet'} --help` says more.", 2)
     except (click.Abort, KeyboardInterrupt):
@@ -46,11 +48,11 @@ def main() -> None:
         _fail(f"{type(error).__name__}: {error}", "Run it again with --debug for the traceback.", 1)
 
 
-def _fail(message: str, hint: str, status: int) -> None:
+def _fail(message: str, hint: str, status: int, data: Mapping[str, Any] | None = None) -> None:
     if "--debug" in sys.argv:
         traceback.print_exc()
     if "--json" in sys.argv:
-        show(Outcome({"error": message, "hint": hint}, ""), as_json=True)
+        show(Outcome({**(data or {}), "error": message, "hint": hint}, ""), as_json=True)
     print(f"Error: {message}" + (f"\n{hint}" if hint else ""), file=sys.stderr)
     raise SystemExit(status)
 

@@ -1,8 +1,10 @@
-"""Feedback in and out, and the whole store in one archive."""
+"""Feedback in and out, a single rating, and the whole store in one archive."""
 
 from __future__ import annotations
 
 import functools
+import getpass
+import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.frame import cli, command, opened
+from commands.frame import cli, command, opened, rating
 from console import Outcome, Progress
 from settings import Settings
 
@@ -110,6 +112,38 @@ def export(
     for column, kinds in (report.scrubbed or {}).items():
         lines.append(f"scrubbed from {column}: " + ", ".join(f"{number} {kind}" for kind, number in kinds.items()))
     return Outcome(data, "\n".join(lines))
+
+
+@command(rating, "show")
+@click.argument("number", type=int)
+def rating_show(settings: Settings, progress: Progress, number: int) -> Outcome:
+    """Show the rating of this NUMBER: by whom, on which answer, and whether it still holds."""
+    from store.single_rating import show_rating
+
+    with opened(settings) as store, store.session(reading=True) as session:
+        found = show_rating(session, number)
+    lines = [
+        f"rating {found.id}: {found.kind} {json.dumps(found.value, ensure_ascii=False)} by {found.person}, "
+        f"{found.created[:19]} ({found.surface}){'' if found.present else ', holds no more'}",
+        f"conversation {found.conversation}, generation {found.generation}",
+        *(f"  {message.get('role')}: {message.get('content')}" for message in found.messages),
+        f"  answer: {found.answer}",
+    ]
+    if found.other is not None:
+        lines.append(f"  other answer ({found.other}): {found.other_answer}")
+    return Outcome(asdict(found), "\n".join(lines))
+
+
+@command(rating, "drop")
+@click.argument("number", type=int)
+@click.option("--reason", default="", help="Kept in the audit.")
+def rating_drop(settings: Settings, progress: Progress, number: int, reason: str) -> Outcome:
+    """Withdraw the rating of this NUMBER: nothing is removed, but no later update learns from it."""
+    from store.single_rating import drop_rating
+
+    with opened(settings) as store, store.session() as session:
+        row = drop_rating(session, number, getpass.getuser(), reason)
+    return Outcome({"rating": number, "who": row.who, "reason": row.reason}, f"Dropped {row.reason}.")
 
 
 @command(cli, "backup")

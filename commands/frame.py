@@ -40,6 +40,11 @@ def people() -> None:
     """What the store holds of a person: see it, hand it out, erase it."""
 
 
+@cli.group("rating")
+def rating() -> None:
+    """A single rating: see it, drop it."""
+
+
 def command(group: click.Group, name: str) -> Callable[[Callable[..., Outcome]], Callable[..., None]]:
     """Make a function (settings, progress, ...) -> Outcome a command with the options that every command takes."""
 
@@ -93,10 +98,20 @@ def loaded(settings: Settings, store: Store, serving: bool = False) -> Base:
     return base
 
 
-def frozen_ratings(settings: Settings, store: Store) -> Frozen:
-    """The present opinions, split as every update splits them."""
+def frozen_ratings(settings: Settings, store: Store, base: Base) -> tuple[Frozen, list[dict[str, Any]]]:
+    """The present opinions, split as every update splits them, and what of them the reward model cannot read.
+
+    The second is `reward.readable.summary`; Problem where it is more than `update.max_left_out` allows.
+    """
+    from reward.readable import as_asked, check_share, reward_reader, summary, unreadable, without
     from reward.settings import dataset_knobs
     from store.datasets import freeze
+    from store.single_rating import ratings_about
 
     with store.session(reading=True) as session:
-        return freeze(session, seed=settings.reward.seed, **dataset_knobs(settings.reward))
+        frozen = freeze(session, seed=settings.reward.seed, **dataset_knobs(settings.reward))
+    left_out = unreadable(base, frozen, [reward_reader(base, settings.reward.context)])
+    check_share(frozen, left_out, settings.update.max_left_out)
+    with store.session(reading=True) as session:
+        told = summary(left_out, ratings_about(session, as_asked(left_out)))
+    return without(frozen, ((each.kind, each.row) for each in left_out)), told

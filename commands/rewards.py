@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def reward_fit(settings: Settings, progress: Progress) -> Outcome:
     """Fit a reward model to the ratings in the store and report its holdout accuracy."""
     from reward.model import fit_reward
+    from reward.readable import lines as left_out_lines
     from reward.report import reward_report
     from store.raters import agreement
 
@@ -31,14 +32,15 @@ def reward_fit(settings: Settings, progress: Progress) -> Outcome:
     shutil.rmtree(draft, ignore_errors=True)
     with opened(settings) as store:
         base = loaded(settings, store)
-        frozen = frozen_ratings(settings, store)
+        frozen, left_out = frozen_ratings(settings, store, base)
         model = fit_reward(base, frozen, settings.reward, progress)
         model.save(draft)
         shutil.rmtree(folder, ignore_errors=True)  # the page in it speaks of the model before
         draft.rename(folder)
         with store.session(reading=True) as session:
             report = reward_report(model, frozen, agreement(session))
-    return Outcome(report.to_json(), report.to_text())
+    text = "\n".join([*left_out_lines(left_out), report.to_text()])
+    return Outcome(report.to_json() | {"left_out": left_out}, text)
 
 
 @command(reward, "report")
@@ -52,6 +54,7 @@ def reward_report_(settings: Settings, progress: Progress, html: Path | None) ->
     """Measure the fitted reward model on the holdout, and write a page about it."""
     from reward.judges import habits
     from reward.model import load_reward
+    from reward.readable import lines as left_out_lines
     from reward.report import learning_curve, reward_report
     from store.raters import agreement, raters
 
@@ -59,7 +62,7 @@ def reward_report_(settings: Settings, progress: Progress, html: Path | None) ->
     _check_page(page)
     with opened(settings) as store:
         base = loaded(settings, store)
-        frozen = frozen_ratings(settings, store)
+        frozen, left_out = frozen_ratings(settings, store, base)
         model = load_reward(settings.home / "reward", base)
         with store.session(reading=True) as session:
             report = reward_report(model, frozen, agreement(session))
@@ -68,8 +71,9 @@ def reward_report_(settings: Settings, progress: Progress, html: Path | None) ->
         rater["suspicions"] += said.get(rater["person"], [])
     report = replace(report, curve=learning_curve(model, frozen, lambda done, of: progress("learning curve", done, of)))
     figures = _write_page(report, page)
-    data = report.to_json() | {"html": str(page), "json": str(figures)}
-    return Outcome(data, f"{report.to_text()}\nThe page is {page}, its figures {figures}.")
+    data = report.to_json() | {"left_out": left_out, "html": str(page), "json": str(figures)}
+    text = "\n".join([*left_out_lines(left_out), report.to_text()])
+    return Outcome(data, f"{text}\nThe page is {page}, its figures {figures}.")
 
 
 def _check_page(page: Path) -> None:

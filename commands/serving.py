@@ -14,6 +14,9 @@ from settings import Settings
 if TYPE_CHECKING:
     from lm.backend import Backend
     from store.database import Store
+    from store.schema import Update
+
+SEEN_AS_VERSIONS = ("promoted", "canary", "candidate")  # verdicts whose update needs no line of its own
 
 
 @command(cli, "serve")
@@ -70,6 +73,7 @@ def _backend(settings: Settings, store: Store) -> Backend:
 def versions(settings: Settings, progress: Progress) -> Outcome:
     """List the versions, which one serves, and every change of that."""
     from store.people import flagged_versions
+    from store.updates import list_updates
     from store.versions import audit_trail, list_versions, serving
 
     with opened(settings) as store, store.session(reading=True) as session:
@@ -87,8 +91,10 @@ def versions(settings: Settings, progress: Progress) -> Outcome:
             for version in list_versions(session)
         ]
         audit = [_change(event) for event in audit_trail(session)]
+        updates = [_update(each) for each in list_updates(session)]
     text = [_version_line(row, now) for row in rows] + [_change_line(change) for change in audit]
-    return Outcome({"serving": now, "versions": rows, "audit": audit}, "\n".join(text))
+    text += [_update_line(each) for each in updates if each["verdict"] not in SEEN_AS_VERSIONS]
+    return Outcome({"serving": now, "versions": rows, "updates": updates, "audit": audit}, "\n".join(text))
 
 
 @command(cli, "promote")
@@ -122,6 +128,26 @@ def _version_line(row: dict[str, Any], serving: int) -> str:
     )
 
 
+def _update(row: Update) -> dict[str, Any]:
+    """An update for `--json`; its verdict is None while it is unfinished."""
+    return {
+        "id": row.id,
+        "algorithm": row.algorithm,
+        "verdict": row.verdict,
+        "version": row.version_id,
+        "why": (row.report or {}).get("why", ""),
+        "started": row.started.isoformat(),
+        "finished": row.finished.isoformat() if row.finished else None,
+    }
+
+
+def _update_line(row: dict[str, Any]) -> str:
+    how = row["verdict"] or "unfinished; `ratchet update` goes on with it, `ratchet update --discard` ends it"
+    return (
+        f"update {row['id']} ({row['algorithm']}, {row['started'][:19]}): {how}{': ' if row['why'] else ''}{row['why']}"
+    )
+
+
 def _change(event: Any) -> dict[str, Any]:
     return {
         "at": event.at.isoformat(),
@@ -134,5 +160,7 @@ def _change(event: Any) -> dict[str, Any]:
 
 
 def _change_line(change: dict[str, Any]) -> str:
-    before = "-" if change["from"] is None else change["from"]
-    return f"{change['at'][:19]}  {change['who']}: {change['action']} {before} -> {change['to']} ({change['reason']})"
+    moved = ""
+    if change["from"] != change["to"]:  # else it was about something else than what serves
+        moved = f" {'-' if change['from'] is None else change['from']} -> {change['to']}"
+    return f"{change['at'][:19]}  {change['who']}: {change['action']}{moved} ({change['reason']})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
 @command(cli, "update")
 @click.option("--force", is_flag=True, help="Run even when there are few ratings, or none that are new.")
 @click.option("--algorithm", type=click.Choice(get_args(Algorithm)), help="What moves the policy [update.algorithm].")
+@click.option("--discard", is_flag=True, help="End an update that was cut off, instead of going on with it.")
 @model_option
-def update(settings: Settings, progress: Progress, force: bool, algorithm: Algorithm | None) -> Outcome:
+def update(settings: Settings, progress: Progress, force: bool, algorithm: Algorithm | None, discard: bool) -> Outcome:
     """Train on the ratings, prove the result, and let it serve if it passes."""
+    if discard:
+        return _discard(settings)
     with opened(settings) as store:
+        from reward.readable import lines as left_out_lines
         from rl.update import run_update
         from rl.workspace import Knobs
 
@@ -44,9 +49,20 @@ def update(settings: Settings, progress: Progress, force: bool, algorithm: Algor
         report = run_update(store, base, knobs, force=force, progress=progress, backend=settings.backend)
     if report.verdict == "nothing":
         raise Problem(f"Nothing to do: {report.why}.", hint="Rate or import more, or use --force.", status=3)
-    lines = [f"{'ok    ' if check.passed else 'FAILED'}  {check.name}: {check.why}" for check in report.checks]
-    lines.append(f"Update {report.update}: version {report.version} {report.verdict} ({report.seconds:.0f} s).")
-    return Outcome(asdict(report), "\n".join(lines), 0 if report.verdict == "promoted" else 4)
+    lines = left_out_lines(report.left_out)
+    lines += [f"{'ok    ' if check.passed else 'FAILED'}  {check.name}: {check.why}" for check in report.checks]
+    made = "no version" if report.version is None else f"version {report.version}"
+    lines.append(f"Update {report.update}: {made}, {report.verdict} ({report.seconds:.0f} s): {report.why}.")
+    return Outcome(asdict(report), "\n".join(lines), 4 if report.verdict == "rejected" else 0)
+
+
+def _discard(settings: Settings) -> Outcome:
+    from store.updates import discard_update
+
+    with opened(settings) as store:
+        number = discard_update(store, getpass.getuser())
+    said = f"Update {number} is discarded; the next `ratchet update` begins with the ratings and settings of then."
+    return Outcome({"update": number, "verdict": "discarded"}, said)
 
 
 @contextmanager

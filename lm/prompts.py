@@ -10,6 +10,14 @@ from lm.thinking import Spoken, thinking_marks, without_thinking
 from problems import Problem
 
 
+class PromptTooLong(Problem):
+    """A prompt that cannot be shortened far enough; `least` is how many tokens it takes at least."""
+
+    def __init__(self, message: str, *, hint: str, least: int) -> None:
+        super().__init__(message, hint=hint)
+        self.least = least
+
+
 def encode_chat(base: Spoken, messages: list[Message], thinking: bool | None = None) -> list[int]:
     """Token ids of `messages` ({"role", "content"}) in the base's chat template, ending where the answer begins.
 
@@ -35,14 +43,23 @@ def encode_chat(base: Spoken, messages: list[Message], thinking: bool | None = N
         raise Problem(f"The chat template refuses these messages: {error}", hint="Check their roles.") from error
 
 
-def fit_chat(base: Spoken, messages: list[Message], limit: int, thinking: bool | None = None) -> list[int]:
+def fit_chat(
+    base: Spoken,
+    messages: list[Message],
+    limit: int,
+    thinking: bool | None = None,
+    raise_limit: str = "give the engine a longer context",
+) -> list[int]:
     """As `encode_chat`, in at most `limit` tokens.
 
     The oldest turns go first (a leading system message stays), each with the answers that followed it; if the last turn
     alone is too long, its beginning is cut, since a question usually stands at the end.
 
+    `raise_limit` says in a failure's hint what to do for a larger limit.
+
     Raises:
-        Problem: the template, the system message and an empty turn already take more than `limit`.
+        PromptTooLong: the template, the system message and an empty turn already take more than `limit`.
+        Problem: as `encode_chat`.
     """
     ids = encode_chat(base, messages, thinking)
     if len(ids) <= limit:
@@ -64,9 +81,10 @@ def fit_chat(base: Spoken, messages: list[Message], limit: int, thinking: bool |
 
     best = kept(0)
     if len(best) > limit:
-        raise Problem(
+        raise PromptTooLong(
             f"The messages need {len(best)} tokens before the last one's first word; there is room for {limit}.",
-            hint="Shorten the system message, or give the engine a longer context.",
+            hint=f"Shorten the system message, or {raise_limit}.",
+            least=len(best),
         )
     # More characters nearly always mean more tokens, so halving finds the longest ending that fits.
     low, high = 0, len(last)

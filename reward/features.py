@@ -9,10 +9,11 @@ from torch import Tensor
 
 from lm.loading import Base
 from lm.output_head import tiles
-from lm.prompts import Message, fit_chat
+from lm.prompts import Message, PromptTooLong, fit_chat
 
 ANSWER_SHARE = 0.5  # of the context that an answer may take before its tail is cut
 DEPTHS = 4  # layers that are pooled, evenly from the embedding to the last
+RAISE = "raise reward.context"  # what to do where a prompt leaves no room for an answer
 SUM = 32.0  # tokens: by what the sum over an answer is divided
 
 
@@ -20,14 +21,19 @@ def encode_pair(base: Base, messages: Sequence[Message], answer: str, context: i
     """Token ids of a prompt with its answer, and where the answer starts.
 
     The answer is closed by the end-of-sequence token, so that its last position has seen the whole of it. An answer
-    longer than half the context loses its tail, a longer prompt its oldest turns.
+    longer than half the context loses its tail, a longer prompt its oldest turns. Where the prompt cannot be made short
+    enough, since its system message is long, the answer's tail gives way.
 
     Returns:
         (ids, start): `ids` has at most `context` entries; `ids[start:]` is the answer, never empty.
     """
     reply = base.tokenizer(answer, add_special_tokens=False)["input_ids"][: int(context * ANSWER_SHARE) - 1]
     reply.append(base.tokenizer.eos_token_id)
-    prompt = fit_chat(base, list(messages), context - len(reply))
+    try:
+        prompt = fit_chat(base, list(messages), context - len(reply), raise_limit=RAISE)
+    except PromptTooLong as error:
+        prompt = fit_chat(base, list(messages), min(error.least, context - 2), raise_limit=RAISE)
+        reply[context - len(prompt) - 1 : -1] = []
     return prompt + reply, len(prompt)
 
 

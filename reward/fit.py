@@ -69,6 +69,16 @@ class Fitted:
     together: Tensor
 
 
+def check_enough(evidence: Evidence) -> None:
+    """Raise Problem (status 3) where there are too few ratings for folds to say anything."""
+    if len(evidence) < MINIMUM:
+        raise Problem(
+            f"{len(evidence)} ratings in the training split; a reward model needs at least {MINIMUM}.",
+            hint="Rate some answers in the chat, or import preference pairs with `ratchet import FILE`.",
+            status=3,
+        )
+
+
 def fit_heads(
     features: Tensor,
     tokens: Tensor,
@@ -90,12 +100,7 @@ def fit_heads(
     Raises:
         Problem: fewer than eight ratings (status 3).
     """
-    if len(evidence) < MINIMUM:
-        raise Problem(
-            f"{len(evidence)} ratings in the training split; a reward model needs at least {MINIMUM}.",
-            hint="Rate some answers in the chat, or import preference pairs with `ratchet import FILE`.",
-            status=3,
-        )
+    check_enough(evidence)
     generator = torch.Generator().manual_seed(settings.seed)
     rated = evidence.rated()
     rated_features, rated_tokens = features[rated], tokens[rated]

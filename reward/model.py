@@ -19,7 +19,7 @@ from lm.prompts import Message
 from problems import Problem
 from reward.calibration import Calibration
 from reward.evidence import Evidence, evidence_from
-from reward.fit import MINIMUM, Crossfit, Fitted, fit_heads
+from reward.fit import MINIMUM, Crossfit, Fitted, check_enough, fit_heads
 from reward.folds import folds
 from reward.heads import USES, Heads
 from reward.judges import Judge, judges
@@ -201,6 +201,27 @@ def fit_reward(
     )
 
 
+def check_ratings(base: Base, frozen: Frozen, settings: RewardSettings) -> None:
+    """Raise Problem (status 3) where the training split holds too few ratings for a reward model of these settings."""
+    evidence = evidence_from(frozen, "train")
+    check_enough(evidence)
+    if regime_of(settings, base, len(evidence)) == "lora":
+        _heads_share(evidence, settings)
+
+
+def _heads_share(evidence: Evidence, settings: RewardSettings) -> tuple[dict[str, Tensor], Evidence]:
+    """Which ratings the trunk learns from, and those that are left for the heads of a tuned one."""
+    learned, asked = folds(evidence, torch.Generator().manual_seed(settings.seed))
+    rest = evidence.taken({kind: mask[0].bool() for kind, mask in asked.items()})
+    if len(rest) < MINIMUM:
+        raise Problem(
+            f"{len(evidence)} ratings leave {len(rest)} for the heads of a tuned trunk, which need {MINIMUM}.",
+            hint='Collect more ratings, or set reward.regime to "heads".',
+            status=3,
+        )
+    return learned, rest
+
+
 def regime_of(settings: RewardSettings, base: Base, ratings: int) -> str:
     """ "heads" or "lora": as set, else a LoRA trunk from `reward.lora_from` ratings on, where there is a GPU."""
     if settings.regime != "auto":
@@ -219,14 +240,7 @@ def _on_tuned_trunk(
     Returns:
         Trunk and fit, and features and tokens of the answers that the heads learned from.
     """
-    learned, asked = folds(evidence, torch.Generator().manual_seed(settings.seed))
-    rest = evidence.taken({kind: mask[0].bool() for kind, mask in asked.items()})
-    if len(rest) < MINIMUM:
-        raise Problem(
-            f"{len(evidence)} ratings leave {len(rest)} for the heads of a tuned trunk, which need {MINIMUM}.",
-            hint='Collect more ratings, or set reward.regime to "heads".',
-            status=3,
-        )
+    learned, rest = _heads_share(evidence, settings)
     weights = {kind: first.people.weights[kind] * learned[kind][0] for kind in learned}
     with TemporaryDirectory() as folder:
         trunk = tune_trunk(base, evidence, weights, settings, work or Path(folder), partial(tell, "tuning the trunk"))

@@ -53,6 +53,28 @@ from rl.settings import AlgorithmSettings, PPOSettings
 from store.frozen import Frozen
 
 
+def check_groups(ppo: PPOSettings, settings: AlgorithmSettings, processes: int) -> None:
+    """Raise Problem (status 2) where a rollout of GRPO or RLOO cannot be cut into groups and minibatches."""
+    uneven = ppo.episodes % settings.group or ppo.episodes % ppo.minibatch or ppo.minibatch % processes
+    if uneven or settings.group < 2:
+        raise Problem(
+            f"ppo.episodes is {ppo.episodes}, ppo.minibatch {ppo.minibatch} and algorithms.group {settings.group}, "
+            f"for {processes} process(es).",
+            hint="Make episodes a multiple of minibatch and group, minibatch one of the processes, group two or more.",
+            status=2,
+        )
+
+
+def check_batch(algorithm: str, settings: AlgorithmSettings, processes: int) -> None:
+    """Raise Problem (status 2) where the processes cannot share a batch of DPO, KTO or SFT."""
+    if settings.batch % processes or (algorithm == "kto" and settings.batch < 2 * processes):
+        raise Problem(
+            f"algorithms.batch is {settings.batch}, for {processes} process(es).",
+            hint="Make it a multiple of the number of processes; for KTO, which compares answers, two each or more.",
+            status=2,
+        )
+
+
 def online_trainer(
     algorithm: str,
     base: Base,
@@ -80,16 +102,9 @@ def online_trainer(
         server: who answers where `ppo.rollouts` is vllm.
 
     Raises:
-        Problem: the rollout cannot be cut into groups and minibatches (status 2).
+        Problem: as `check_groups`.
     """
-    uneven = ppo.episodes % settings.group or ppo.episodes % ppo.minibatch or ppo.minibatch % processes
-    if uneven or settings.group < 2:
-        raise Problem(
-            f"ppo.episodes is {ppo.episodes}, ppo.minibatch {ppo.minibatch} and algorithms.group {settings.group}, "
-            f"for {processes} process(es).",
-            hint="Make episodes a multiple of minibatch and group, minibatch one of the processes, group two or more.",
-            status=2,
-        )
+    check_groups(ppo, settings, processes)
     options = _options(folder, seed, base) | rollout_options(ppo, processes)
     options |= {"num_generations": settings.group, "epsilon": ppo.clip, "beta": settings.kl}
     common: dict[str, Any] = {
@@ -134,12 +149,7 @@ def offline_trainer(
         Problem: there is nothing to learn from (status 3), or the batch cannot be shared out (status 2).
     """
     check_evidence(algorithm, frozen)
-    if settings.batch % processes or (algorithm == "kto" and settings.batch < 2 * processes):
-        raise Problem(
-            f"algorithms.batch is {settings.batch}, for {processes} process(es).",
-            hint="Make it a multiple of the number of processes; for KTO, which compares answers, two each or more.",
-            status=2,
-        )
+    check_batch(algorithm, settings, processes)
     longest = settings.answer_tokens
     if algorithm == "dpo":
         rows = preference_rows(base, preferences(frozen), ppo, longest)

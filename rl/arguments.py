@@ -14,18 +14,8 @@ from problems import Problem
 from rl.settings import PPOSettings
 
 
-def trainer_arguments(
-    settings: PPOSettings, folder: Path, *, seed: int, cpu: bool, bf16: bool = False, processes: int = 1
-) -> GRPOConfig:
-    """The settings in TRL's words. GRPO's own schemes (group scaling, its losses) are off or overridden.
-
-    Args:
-        bf16: for a base in bfloat16: the adapter stays in float32 and is computed with in bfloat16.
-        processes: how many share each minibatch.
-
-    Raises:
-        Problem: the rollout cannot be cut into minibatches, or a minibatch into the processes' shares (status 2).
-    """
+def check_minibatches(settings: PPOSettings, processes: int) -> None:
+    """Raise Problem (status 2) where a rollout cannot be cut into minibatches, or these into the processes' shares."""
     if settings.episodes % settings.minibatch or settings.minibatch % 2:
         raise Problem(
             f"ppo.episodes is {settings.episodes} and ppo.minibatch {settings.minibatch}.",
@@ -44,6 +34,21 @@ def trainer_arguments(
             hint="Raise ppo.epochs or lower ppo.minibatch.",
             status=2,
         )
+
+
+def trainer_arguments(
+    settings: PPOSettings, folder: Path, *, seed: int, cpu: bool, bf16: bool = False, processes: int = 1
+) -> GRPOConfig:
+    """The settings in TRL's words. GRPO's own schemes (group scaling, its losses) are off or overridden.
+
+    Args:
+        bf16: for a base in bfloat16: the adapter stays in float32 and is computed with in bfloat16.
+        processes: how many share each minibatch.
+
+    Raises:
+        Problem: as `check_minibatches`.
+    """
+    check_minibatches(settings, processes)
     options = training_options(folder, seed=seed, cpu=cpu, bf16=bf16) | rollout_options(settings, processes)
     return GRPOConfig(
         **options,

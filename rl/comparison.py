@@ -12,11 +12,12 @@ from lm.engine import Engine
 from lm.evaluation import accuracy_by_skill, answers_to
 from lm.likelihood import mean_kl
 from lm.loading import Base
-from lm.prompts import Message, fit_chat
+from lm.prompts import Message, encode_chat
 from lm.settings import EngineSettings, Sampling
 from lm.stream import Completion
 from lm.suites import Item
 from reward.model import RewardModel
+from rl.encoded_prompts import distinct
 from rl.gate import Comparison
 from rl.policy import make_policy
 from rl.settings import GateSettings, PPOSettings
@@ -40,17 +41,17 @@ def compare(
     """Sample answers of both to held-out prompts, score them, and put the suite's questions to both.
 
     Args:
-        prompts: conversations that were never trained on; asked in turn until `settings.win_prompts` answers are there.
+        reward: its `Scores.value`, heads and rules together, decides: what PPO was paid by.
+        prompts: conversations that were never trained on; the first `settings.win_prompts` that differ are asked once.
         questions: items of the suite that must not be forgotten.
         progress: called with what is being measured, how much is done and of how much.
     """
-    context = min(base.context, 1024)
+    asked, ids = distinct(base, ppo, prompts, settings.win_prompts)
+    longest = max(map(len, [*ids, *(encode_chat(base, item.messages) for item in questions)]))
+    context = min(base.context, longest + ppo.max_tokens)
     with Engine(base, EngineSettings(slots=32, context=context)) as engine:
         engine.install(PARENT, parent)
         engine.install(CANDIDATE, candidate)
-        asked = [list(prompts[i % len(prompts)]) for i in range(settings.win_prompts)]
-        limit = min(ppo.prompt_tokens, context - ppo.max_tokens)
-        ids = [fit_chat(base, messages, limit) for messages in asked]
         samplings = [
             Sampling(temperature=settings.temperature, max_tokens=ppo.max_tokens, seed=seed + i)
             for i in range(len(ids))
@@ -68,13 +69,14 @@ def compare(
             )
             accuracy[name] = accuracy_by_skill(questions, said)
     scores = {
-        name: reward.score(asked, [completion.text for completion in done]).mean for name, done in answers.items()
+        name: reward.score(asked, [completion.text for completion in done]).value for name, done in answers.items()
     }
     margin = scores[CANDIDATE] - scores[PARENT]
     completed = [
         (prompt + completion.token_ids, len(prompt)) for prompt, completion in zip(ids, answers[CANDIDATE], strict=True)
     ]
     return Comparison(
+        prompts=len(ids),
         wins=int((margin > TIE).sum()),
         losses=int((margin < -TIE).sum()),
         ties=int((margin.abs() <= TIE).sum()),

@@ -16,13 +16,17 @@ from rl.settings import GateSettings
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, what was measured, the bound, the verdict, and a sentence that says why."""
+    """One check: its name, what was measured, the bound, the verdict, and a sentence that says why.
+
+    `n`: on how many pairs or prompts it was measured, where it is a share of such.
+    """
 
     name: str
     figure: float
     threshold: float
     passed: bool
     why: str
+    n: int | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Comparison:
     """What was measured of a candidate beside its parent, on the same prompts.
 
     Attributes:
-        wins, losses, ties: verdicts of the reward model on answers to held-out prompts.
+        prompts: different held-out prompts, each answered once by both.
+        wins, losses, ties: verdicts on these answers by what PPO was paid by, reward model and rules.
         parent_length, candidate_length: mean tokens an answer.
         empty: share of the candidate's answers without a visible character.
         kl: nats an answer between candidate and parent.
@@ -38,6 +43,7 @@ class Comparison:
         questions: questions a skill.
     """
 
+    prompts: int
     wins: int
     losses: int
     ties: int
@@ -106,7 +112,20 @@ def reward_check(holdout: Mapping[str, Any], crossfit: Mapping[str, Any], settin
         f"the reward model is right on {accuracy:.1%} of {pairs} pairs of people it did not learn from "
         f"({holdout['n']} held out, {crossfit['n']} left out in turn; lower 95 % bound {low:.1%}); "
         f"that bound must exceed {bound:.1%}",
+        pairs,
     )
+
+
+def least_wins(decided: int, bound: float) -> int | None:
+    """Of so many verdicts, how many must be won for the lower 95 % bound to exceed `bound`; None where none will do."""
+    return next((wins for wins in range(decided + 1) if wilson(wins, decided)[0] > bound), None)
+
+
+def _needed(decided: int, bound: float) -> str:
+    wins = least_wins(decided, bound)
+    if wins is None:
+        return f"which {decided} verdicts cannot show even if all are won: it takes more rated conversations"
+    return f"which takes {wins} of {decided}"
 
 
 def comparison_checks(measured: Comparison, settings: GateSettings) -> list[Check]:
@@ -121,9 +140,10 @@ def comparison_checks(measured: Comparison, settings: GateSettings) -> list[Chec
             rate,
             settings.min_win_rate,
             low > settings.min_win_rate,
-            f"the reward model prefers {measured.wins} of {decided} answers to held-out prompts "
+            f"the reward is higher for {measured.wins} of {decided} answers, each to a held-out prompt of its own "
             f"(95 % interval {low:.2f} to {high:.2f}, {measured.ties} ties); the lower bound must exceed "
-            f"{settings.min_win_rate:.2f}",
+            f"{settings.min_win_rate:.2f}, {_needed(decided, settings.min_win_rate)}",
+            measured.prompts,
         )
     ]
     for skill, before in measured.before.items():

@@ -23,6 +23,7 @@ from accelerate.commands.config.config_args import ClusterConfig, load_config_fr
 
 from lm.loading import DTYPES
 from problems import Problem
+from rl.failures import Kind, TrainingEnded
 from rl.workspace import Workspace
 
 CONFIGURATIONS = Path(str(files("deploy"))) / "accelerate"
@@ -119,8 +120,8 @@ def launch(
         secrets: more of the workers' environment.
 
     Raises:
-        Problem: the one that a worker met, or one with the last lines of output when a process ended with any exit
-            code but 0.
+        Problem: what a worker met that data or settings make impossible.
+        TrainingEnded: a process ended otherwise with any exit code but 0; the last lines of output are in it.
     """
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
     command += ["-m", "rl.worker", str(folder.resolve())]
@@ -128,6 +129,7 @@ def launch(
     environment = {**os.environ, **(secrets or {}), "PYTHONPATH": os.pathsep.join(paths)}
     tail: deque[str] = deque(maxlen=TAIL)
     problem: Problem | None = None
+    failure: Kind = "passing"  # killed, unless a worker says what befell it
     ended = False  # a process has failed, and the launcher says so; its own traceback after that tells nothing new
     told = True
     with (
@@ -149,6 +151,8 @@ def launch(
                 said: dict[str, Any] = json.loads(line.removeprefix(MARK))
                 if "progress" in said:
                     progress(*said["progress"])
+                elif "failure" in said:
+                    failure = said["failure"]
                 elif problem is None:
                     problem = Problem(said["problem"], hint=said["hint"], status=said["status"])
                 continue
@@ -160,8 +164,9 @@ def launch(
     if problem is not None:
         raise problem
     if process.returncode:
-        raise Problem(
+        raise TrainingEnded(
             f"The training under {file.name} ended with exit code {process.returncode}. Its last lines:\n"
             + "\n".join(tail),
-            hint=f"The whole output is in {folder / OUTPUT}; the next update goes on at the last checkpoint.",
+            hint=f"The whole output is in {folder / OUTPUT}.",
+            failure=failure,
         )

@@ -15,9 +15,10 @@ import torch
 from datasets import Dataset
 
 from lm.loading import Base
-from lm.prompts import Message, fit_chat
+from lm.prompts import Message
 from lm.templates import manner
 from problems import Problem
+from rl.encoded_prompts import encode_prompt
 from rl.settings import AlgorithmSettings, PPOSettings
 from store.frozen import Frozen, Pair, Thumb
 
@@ -79,7 +80,7 @@ def encode_completed(
 
     An answer of more than `longest` tokens, or than the context has room for, is cut and not closed.
     """
-    prompt = fit_chat(base, list(messages), min(ppo.prompt_tokens, base.context - ppo.max_tokens))
+    prompt = encode_prompt(base, ppo, messages)
     said = cast(list[int], base.tokenizer(answer, add_special_tokens=False)["input_ids"])
     end = manner(base.tokenizer).end
     said.append(cast(int, base.tokenizer.eos_token_id) if end is None else end)

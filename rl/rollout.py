@@ -19,10 +19,10 @@ from lm.adapters import write_adapter
 from lm.backend import Prompt
 from lm.engine import Engine
 from lm.loading import Base
-from lm.prompts import fit_chat
 from lm.remote.vllm import VLLM
 from lm.settings import BackendSettings, EngineSettings, Sampling
 from problems import Problem
+from rl.encoded_prompts import encode_prompt
 from rl.policy import policy_adapter
 from rl.settings import PPOSettings
 
@@ -41,20 +41,10 @@ class Server:
     home: Path
 
 
-def make_rollouts(base: Base, settings: PPOSettings, seed: int, server: Server | None, folder: Path) -> RolloutFunction:
-    """The rollout function that `settings.rollouts` names.
-
-    Args:
-        server: needed for "vllm".
-        folder: where the policy on its way may be written for the server to load.
-
-    Raises:
-        Problem: vLLM is asked for, but there is no such server or the temperature is not 1 (status 2).
-    """
-    if settings.rollouts == "engine":
-        return EngineRollouts(base, settings, seed)
-    if settings.rollouts == "transformers":
-        return TransformersRollouts(base, settings)
+def check_server(settings: PPOSettings, server: Server | None) -> None:
+    """Raise Problem (status 2) where vLLM is asked for, but there is no such server or the temperature is not 1."""
+    if settings.rollouts != "vllm":
+        return
     if server is None or server.settings.kind != "vllm":
         raise Problem(
             "ppo.rollouts is vllm, but the backend is not a vLLM server.",
@@ -67,13 +57,30 @@ def make_rollouts(base: Base, settings: PPOSettings, seed: int, server: Server |
             hint="Set ppo.temperature to 1: the server tells log-probabilities at temperature 1 alone.",
             status=2,
         )
+
+
+def make_rollouts(base: Base, settings: PPOSettings, seed: int, server: Server | None, folder: Path) -> RolloutFunction:
+    """The rollout function that `settings.rollouts` names.
+
+    Args:
+        server: needed for "vllm".
+        folder: where the policy on its way may be written for the server to load.
+
+    Raises:
+        Problem: as `check_server`.
+    """
+    check_server(settings, server)
+    if settings.rollouts == "engine":
+        return EngineRollouts(base, settings, seed)
+    if settings.rollouts == "transformers":
+        return TransformersRollouts(base, settings)
+    assert server is not None
     return ServerRollouts(base, settings, seed, server, folder)
 
 
 def fitted(base: Base, settings: PPOSettings, prompts: list[Any]) -> list[list[int]]:
     """Token ids of the prompts as they are served, the oldest turns left out where they are too long."""
-    limit = min(settings.prompt_tokens, base.context - settings.max_tokens)
-    return [fit_chat(base, prompt, limit) for prompt in prompts]
+    return [encode_prompt(base, settings, prompt) for prompt in prompts]
 
 
 def samplings(settings: PPOSettings, seed: int, count: int, trainer: Any) -> list[Sampling]:

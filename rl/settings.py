@@ -89,7 +89,7 @@ class StoppingSettings:
     max_mean_drop: float = 0.015  # of the accuracy on all skills' questions together, beyond one standard error
     max_kl: float = 10.0  # nats an answer away from the parent
     skill_items: int = 80  # questions a skill, of the suite's validation split
-    answers: int = 64  # to held-out prompts, on which the KL is measured and which the held-out judge reads
+    answers: int = 64  # each to a held-out prompt of its own: for the KL and the held-out judge
     ratings: int = 16  # held-out ratings below which nobody judges
     watched: float = 0.5  # share of the held-out conversations that the checks see; the gate's prompts are the others
 
@@ -104,7 +104,7 @@ class GateSettings:
     min_length: float = 0.2  # mean answer length against the parent's, at least
     max_length: float = 2.0  # and at most: a polite frame around a short answer comes near it
     max_kl: float = 12.0  # nats an answer away from the parent
-    win_prompts: int = 128  # held-out prompts, repeated when fewer were rated
+    win_prompts: int = 128  # different held-out prompts, at most, each asked once
     skill_items: int = 300  # questions a skill
     temperature: float = 0.8  # of the answers that are compared
 
@@ -117,4 +117,12 @@ class UpdateSettings:
     min_ratings: int = 50  # present ratings below which there is nothing to do, unless forced
     seed: int = 0  # of the split into batches, the rollouts and the gate's answers
     suite: str = "skills"  # the suite that must not be forgotten: a name or a file
+    # Share of the rows that may be left out because the model cannot read them. A tool's turn or a pasted handbook here
+    # and there is usual; at one row in ten a template or a bound does not suit what people do, and what is left would
+    # teach the habits of the others alone.
+    max_left_out: float = 0.1
+    # Gigabytes free in the home below which nothing is begun. Two checkpoints stand side by side while one is written,
+    # 12 bytes a trained number (itself and AdamW's two moments): .12 GB at rank 16 on 135 million weights (reckoned,
+    # not measured); the rest is for the database and everything else on that disk.
+    min_free_disk: float = 1.0
     accelerate: str = ""  # trains under this configuration of deploy/accelerate, or file; empty: in this process

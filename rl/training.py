@@ -16,13 +16,14 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from lm.adapters import Adapter
 from lm.engine import Engine
 from lm.loading import Base
-from lm.prompts import Message, fit_chat
+from lm.prompts import Message
 from lm.settings import EngineSettings, Sampling
 from reward.model import RewardModel
 from rl.algorithms import offline_rate, offline_trainer, online_trainer
 from rl.anchor import Anchor, adapter_parameters, anchor_here, fisher_information
 from rl.arguments import prompt_stream, trainer_arguments
 from rl.checkpoints import last_checkpoint
+from rl.encoded_prompts import encode_prompt
 from rl.hold import Hold
 from rl.plots import CURVE, draw_curves
 from rl.policy import make_policy, policy_adapter
@@ -56,8 +57,7 @@ def measure_anchor(
         prompts: what people asked until now; asked in turn until `settings.samples` answers are there.
     """
     name = "serving"
-    limit = min(ppo.prompt_tokens, base.context - ppo.max_tokens)
-    asked = [fit_chat(base, list(prompts[i % len(prompts)]), limit) for i in range(settings.samples)]
+    asked = [encode_prompt(base, ppo, prompts[i % len(prompts)]) for i in range(settings.samples)]
     samplings = [Sampling(temperature=1.0, max_tokens=ppo.max_tokens, seed=seed + i) for i in range(len(asked))]
     with Engine(
         base, EngineSettings(slots=32, context=min(base.context, ppo.prompt_tokens + ppo.max_tokens))

@@ -4,12 +4,15 @@ A row in the store and a folder `updates/<id>/` in the store's home. Each step r
 `<step>.tmp`, renames it to `<step>` and records itself; a step whose folder stands is done. Killed at any point, the
 next update goes on at the first unfinished step, training at its last checkpoint.
 
-    dataset   frozen ratings and prompts, with their hash
-    reward    reward model and its report on the holdout
+    dataset   frozen ratings and prompts, with their hash, and which rows the model cannot read
+    reward    reward model and its report on the holdout; at chance, the update ends here as rejected
     anchor    the serving version's answers to old prompts; its Fisher information on them, where it is to hold
     train     PPO or another algorithm: the candidate's adapter, learning curves, checkpoints, checks
     gate      checks and verdict
-    version   the candidate in the store; promoted if the gate passed it
+    version   the candidate in the store; promoted if the gate passed it and its parent still serves
+
+The row is opened once everything is there that can be looked at before (`rl.preflight`). What becomes of it when a step
+fails: `rl.failures`.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +32,17 @@ from lm.adapters import read_adapter
 from lm.loading import Base
 from lm.settings import BackendSettings
 from lm.suites import load_suite
+from problems import Problem
 from reward.model import fit_reward
+from reward.readable import as_asked, summary
 from reward.report import reward_report
 from reward.settings import dataset_knobs
 from rl.anchor import load_anchor
 from rl.comparison import compare
+from rl.failures import ends_update, kind_of
 from rl.gate import Check, comparison_checks, integrity_checks, reward_check
-from rl.hold import check_anchor_settings
-from rl.launch import configuration, launched_training, refuse_shards
-from rl.preference_data import check_evidence
+from rl.launch import launched_training
+from rl.preflight import Readable, check_data, check_disk, check_settings, launcher_of, readable_rows
 from rl.rollout import Server
 from rl.training import Progress, measure_anchor
 from rl.workspace import Knobs, Workspace
@@ -46,13 +52,20 @@ from store.frozen import Frozen
 from store.people import record_trained_on
 from store.raters import agreement
 from store.schema import Update, Version
-from store.updates import finish_update, record_step, start_update, unfinished, update_lock
-from store.versions import add_version, promote, serving
+from store.single_rating import ratings_about
+from store.updates import finish_update, last_dataset, record_step, start_update, unfinished, update_lock
+from store.versions import add_version, promote_over, serving
 
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """How an update ended: `verdict` is promoted, rejected or nothing; `version` is None where none was made."""
+    """How an update ended.
+
+    Attributes:
+        verdict: promoted; candidate (it passed, but its parent serves no more); rejected; nothing.
+        version: None where none was made.
+        left_out: rows that the model cannot read, `reward.readable.summary`.
+    """
 
     update: int | None
     verdict: str
@@ -61,6 +74,7 @@ class UpdateReport:
     checks: list[Check]
     seconds: float
     why: str
+    left_out: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run_update(
@@ -83,32 +97,58 @@ def run_update(
         backend: the server that answers rollouts where `ppo.rollouts` is vllm.
 
     Raises:
-        Problem: another update runs; a step cannot be done; the algorithm has nothing to learn from (status 3).
+        Problem: another update runs; an update with these settings or ratings could come to no verdict, and none was
+            begun; a step cannot be done, and the update has ended as failed (`data` says which); the algorithm has
+            nothing to learn from (status 3).
     """
-    check_anchor_settings(knobs.anchor)
-    launcher = None
-    if knobs.update.accelerate:
-        launcher, config = configuration(knobs.update.accelerate)
-        refuse_shards(launcher, config)
+    server = Server(backend, store.home) if backend else None
+    launcher = launcher_of(knobs)
     with update_lock(store):
+        check_disk(store.home, knobs.update.min_free_disk)
         with store.session(reading=True) as session:
             begun = unfinished(session)
-        frozen: Frozen | None = None
+        learned: Readable | None = None
         if begun is None:
+            check_settings(base, knobs, server)
             with store.session(reading=True) as session:
                 frozen = freeze(session, seed=knobs.update.seed, **dataset_knobs(knobs.reward))
-                idle = _nothing_to_do(frozen, _last_dataset(session), knobs.update.min_ratings, force)
+                idle = _nothing_to_do(frozen, last_dataset(session), knobs.update.min_ratings, force)
             if idle:
                 return UpdateReport(None, "nothing", None, frozen.hash, [], 0.0, idle)
-            check_evidence(knobs.update.algorithm, frozen)
+            learned = readable_rows(base, frozen, knobs)
+            check_data(base, learned.frozen, knobs)
             with store.session() as session:
                 settings = asdict(knobs) | {"parent": serving(session).id}
                 begun = start_update(
                     session, algorithm=knobs.update.algorithm, seed=knobs.update.seed, settings=settings
                 )
-        server = Server(backend, store.home) if backend else None
         noted = progress or (lambda label, done, total: None)
-        return _Run(store, base, begun, launcher, noted, frozen, server).finish()
+        with _ending_what_cannot_go_on(store, begun.id) as at:
+            return _Run(store, base, begun, launcher, noted, (frozen, learned) if learned else None, server).finish(at)
+
+
+@contextmanager
+def _ending_what_cannot_go_on(store: Store, number: int) -> Iterator[list[str]]:
+    """End an update's row where its error would come again; `rl.failures` says which. Yields where to name the step."""
+    at = ["begin"]
+    try:
+        yield at
+    except Exception as error:
+        step, why = at[-1], str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
+        hint = error.hint if isinstance(error, Problem) else ""
+        told = {"update": number, "verdict": "failed", "step": step, "why": why}
+        with store.session() as session:
+            row = session.get_one(Update, number)
+            over = ends_update(error, step, row.steps)
+            if over:
+                finish_update(session, number, "failed", None, told | {"hint": hint})
+            elif kind_of(error) == "unforeseen":
+                record_step(session, number, step, "failed", {"error": type(error).__name__, "why": why})
+        if not over:
+            raise
+        ended = f"Update {number} has ended as failed; the next one begins anew."
+        status = error.status if isinstance(error, Problem) else 1
+        raise Problem(why, hint=f"{hint} {ended}".strip(), status=status, data=told) from error
 
 
 def _nothing_to_do(frozen: Frozen, last: str | None, least: int, force: bool) -> str:
@@ -122,17 +162,11 @@ def _nothing_to_do(frozen: Frozen, last: str | None, least: int, force: bool) ->
     return "no opinion has changed since the last update" if frozen.hash == last else ""
 
 
-def _last_dataset(session: Any) -> str | None:
-    rows = select(Update.report).where(Update.finished.is_not(None)).order_by(Update.id.desc()).limit(1)
-    report = session.scalar(rows)
-    return report["dataset"] if report else None
-
-
 class _Run(Workspace):
     """One update on its way: the folder, and the steps in their order.
 
-    `launcher` is accelerate's configuration for the training, None for this process. `frozen` is the dataset that told
-    that there is something to do; an update that goes on after a cut has none yet.
+    `launcher` is accelerate's configuration for the training, None for this process. `found` is the dataset that told
+    that there is something to do, and what of it can be read; an update that goes on after a cut has none yet.
     """
 
     def __init__(
@@ -142,10 +176,10 @@ class _Run(Workspace):
         row: Update,
         launcher: Path | None,
         progress: Progress,
-        frozen: Frozen | None,
+        found: tuple[Frozen, Readable] | None,
         server: Server | None,
     ) -> None:
-        self.store, self.id, self.launcher, self.frozen = store, row.id, launcher, frozen
+        self.store, self.id, self.launcher, self.found = store, row.id, launcher, found
         folder = store.home / "updates" / str(row.id)
         folder.mkdir(parents=True, exist_ok=True)
         with store.session() as session:
@@ -154,8 +188,8 @@ class _Run(Workspace):
             parent_folder = store.home / parent.adapter if parent.adapter else None
         super().__init__(folder, base, Knobs.from_json(row.settings), parent_folder, progress, server)
 
-    def finish(self) -> UpdateReport:
-        """Do every step that is not done, then close the update's row."""
+    def finish(self, at: list[str]) -> UpdateReport:
+        """Do every step that is not done, then close the update's row. `at` hears the name of each step before it."""
         steps: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
             ("dataset", self._dataset),
             ("reward", self._reward),
@@ -164,24 +198,43 @@ class _Run(Workspace):
             ("gate", self._gate),
             ("version", self._version),
         ]
+        done = []
         for name, step in steps:
+            at.append(name)
             if not (self.folder / name).is_dir():
                 self._do(name, step)
-        verdict = self.facts("version")
-        checks = [Check(**check) for check in self.facts("gate")["checks"]]
-        seconds = sum(self.facts(name)["seconds"] for name, _ in steps)
-        report = UpdateReport(
-            self.id,
-            verdict["verdict"],
-            verdict["version"],
-            self.facts("dataset")["hash"],
-            checks,
-            seconds,
-            verdict["why"],
-        )
+            done.append(name)
+            if name == "reward" and not self._reward_check().passed:
+                break
+        report = self._report(done)
         with self.store.session() as session:
             finish_update(session, self.id, report.verdict, report.version, asdict(report))
         return report
+
+    def _report(self, done: list[str]) -> UpdateReport:
+        """What the steps came to; where the reward model may not judge, they ended with it."""
+        dataset = self.facts("dataset")
+        if "version" in done:
+            end = self.facts("version")
+            checks = [Check(**check) for check in self.facts("gate")["checks"]]
+        else:
+            checks = [self._reward_check()]
+            why = f"the reward model may not judge, so nothing was trained: {checks[0].why}"
+            end = {"verdict": "rejected", "version": None, "why": why}
+        return UpdateReport(
+            self.id,
+            end["verdict"],
+            end["version"],
+            dataset["hash"],
+            checks,
+            sum(self.facts(name)["seconds"] for name in done),
+            end["why"],
+            dataset.get("left_out", []),
+        )
+
+    def _reward_check(self) -> Check:
+        judge = self.facts("reward")
+        return reward_check(judge, judge["crossfit"], self.knobs.gate)
 
     def _do(self, name: str, step: Callable[[Path], dict[str, Any]]) -> None:
         begun = time.monotonic()
@@ -197,17 +250,22 @@ class _Run(Workspace):
             record_step(session, self.id, name, "done", facts)
 
     def _dataset(self, work: Path) -> dict[str, Any]:
-        frozen = self.frozen
-        if frozen is None:
+        if self.found is None:
             with self.store.session(reading=True) as session:
                 frozen = freeze(session, seed=self.seed, **dataset_knobs(self.knobs.reward))
+            learned = readable_rows(self.base, frozen, self.knobs)
+        else:
+            frozen, learned = self.found
         with self.store.session() as session:
             record_trained_on(session, self.id, frozen)
+            ratings = ratings_about(session, as_asked(learned.left_out))
         frozen.to_json(work)
         return {
             "hash": frozen.hash,
             "ratings": frozen.ratings,
             **{kind: len(rows) for kind, rows in frozen.by_kind().items()},
+            "left_out_rows": [{"kind": each.kind, "row": each.row} for each in learned.left_out],
+            "left_out": summary(learned.left_out, ratings),
         }
 
     def _reward(self, work: Path) -> dict[str, Any]:
@@ -260,8 +318,7 @@ class _Run(Workspace):
                 self.seed,
                 self.progress,
             )
-            judge = self.facts("reward")
-            checks.append(reward_check(judge, judge["crossfit"], self.knobs.gate))
+            checks.append(self._reward_check())
             checks += comparison_checks(measured, self.knobs.gate)
             facts = {"comparison": asdict(measured)}
         return facts | {"checks": [asdict(check) for check in checks], "passed": all(check.passed for check in checks)}
@@ -269,7 +326,6 @@ class _Run(Workspace):
     def _version(self, work: Path) -> dict[str, Any]:
         gate, train = self.facts("gate"), self.facts("train")
         failed = [check["name"] for check in gate["checks"] if not check["passed"]]
-        why = f"the gate rejected it: {', '.join(failed)}" if failed else "the gate passed every check"
         with self.store.session() as session:
             version = session.scalar(select(Version).where(Version.update_id == self.id))
             if version is None:  # else a run was killed between this commit and the rename
@@ -284,6 +340,15 @@ class _Run(Workspace):
                     status="candidate" if gate["passed"] else "rejected",
                 )
                 if gate["passed"]:
-                    promote(session, version.id, who="gate", reason=f"update {self.id} passed every check")
-            number = version.id
-        return {"version": number, "verdict": "rejected" if failed else "promoted", "why": why}
+                    reason = f"update {self.id} passed every check"
+                    promote_over(session, version.id, self.parent_id, who="gate", reason=reason)
+            number, waits, serves = version.id, version.status == "candidate", serving(session).id
+        if failed:
+            return {"version": number, "verdict": "rejected", "why": f"the gate rejected it: {', '.join(failed)}"}
+        if waits:
+            why = (
+                f"the gate passed every check beside version {self.parent_id}, but version {serves} serves by now; "
+                f"`ratchet promote {number}` lets it serve all the same"
+            )
+            return {"version": number, "verdict": "candidate", "why": why}
+        return {"version": number, "verdict": "promoted", "why": "the gate passed every check"}

@@ -21,11 +21,11 @@ from lm.engine import Engine
 from lm.evaluation import answers_to, right_by_skill
 from lm.likelihood import mean_kl
 from lm.loading import Base
-from lm.prompts import fit_chat
 from lm.settings import EngineSettings, Sampling
 from lm.suites import Item
 from reward.model import fit_reward
 from reward.settings import RewardSettings
+from rl.encoded_prompts import distinct
 from rl.policy import make_policy, put_adapter
 from rl.settings import PPOSettings, StoppingSettings
 from store.frozen import Frozen, Messages
@@ -139,9 +139,9 @@ class Validation:
         base: the frozen language model.
         parent: adapter of the serving version, or None for version 0.
         questions: items of the validation split of the suite that must not be forgotten.
-        prompts: held-out prompts, asked in turn until there are `settings.answers` answers.
+        prompts: held-out prompts; the first `settings.answers` that differ are asked, each once.
         ppo: lengths of prompts and answers, temperature, and rank of the policy.
-        settings: how many of each.
+        settings: how many of each, at most.
         seed: of the answers.
         judge: from `held_out_judge`: rewards [N] of N answers to N prompts; None where nobody judges.
     """
@@ -159,12 +159,9 @@ class Validation:
     ) -> None:
         self.base, self.parent, self.questions, self.ppo, self.seed = base, parent, questions, ppo, seed
         self.judge = judge
-        self._context = min(base.context, ppo.prompt_tokens + ppo.max_tokens)
-        self._limit = self._context - ppo.max_tokens
-        asked = settings.answers if prompts else 0
-        self.prompts = [prompts[i % len(prompts)] for i in range(asked)]
-        self._asked = [fit_chat(base, messages, self._limit) for messages in self.prompts]
-        self._engine = Engine(base, EngineSettings(slots=32, context=self._context, prefix_cache=0))
+        self.prompts, self._asked = distinct(base, ppo, prompts, settings.answers)
+        context = min(base.context, ppo.prompt_tokens + ppo.max_tokens)
+        self._engine = Engine(base, EngineSettings(slots=32, context=context, prefix_cache=0))
 
     def standing(self, adapter: Adapter) -> Standing:
         """Measure a policy; its rank, alpha and modules must be those that a policy from this parent has."""

@@ -19,19 +19,24 @@ from accelerate import PartialState
 from lm.loading import load_base
 from lm.settings import BackendSettings
 from problems import Problem
+from rl.failures import kind_of
 from rl.launch import KEY, MARK, TASK, TRAINED
 from rl.rollout import Server
 from rl.workspace import Knobs, Workspace
 
 
 def main(folder: Path) -> int:
-    """Train; returns the exit status. A Problem is told to the process that launched this one."""
+    """Train; returns the exit status. What befell it is told to the process that launched it."""
     threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         train(folder)
-    except Problem as problem:
-        _say({"problem": str(problem), "hint": problem.hint, "status": problem.status})
-        return problem.status
+    except Exception as error:
+        failure = kind_of(error)
+        if not isinstance(error, Problem) or failure != "lasting":
+            _say({"failure": failure})
+            raise
+        _say({"problem": str(error), "hint": error.hint, "status": error.status})
+        return error.status
     return 0
 
 

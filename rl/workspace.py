@@ -20,6 +20,7 @@ from lm.loading import Base
 from lm.suites import load_suite
 from problems import Problem
 from reward.model import RewardModel, load_reward
+from reward.readable import without
 from reward.settings import RewardSettings
 from rl.anchor import load_anchor
 from rl.interpolation import interpolated
@@ -61,6 +62,18 @@ class Knobs:
         return Knobs(**{name: section(**data.get(name, {})) for name, section in SECTIONS.items()})
 
 
+def prompts_of(frozen: Frozen, split: str) -> list[Messages]:
+    """The prompts of a split of a dataset. Raises Problem where it has none (status 3)."""
+    prompts = [prompt.messages for prompt in frozen.prompts if prompt.split == split]
+    if not prompts:
+        raise Problem(
+            f"No conversation fell into the {split} split yet.",
+            hint="A few more rated conversations will do.",
+            status=3,
+        )
+    return prompts
+
+
 class Workspace:
     """An update's folder with what its steps made of it so far.
 
@@ -92,23 +105,17 @@ class Workspace:
         return dict(json.loads((self.folder / name / "step.json").read_text(encoding="utf-8")))
 
     def dataset(self) -> Frozen:
-        """The ratings and prompts."""
-        return Frozen.from_json(self.folder / "dataset")
+        """The ratings and prompts, without the rows that were left out because the model cannot read them."""
+        left_out = self.facts("dataset").get("left_out_rows", [])
+        return without(Frozen.from_json(self.folder / "dataset"), ((each["kind"], each["row"]) for each in left_out))
 
     def reward_model(self) -> RewardModel:
         """The reward model that was fitted to them."""
         return load_reward(self.folder / "reward", self.base)
 
-    def prompts(self, split: str) -> list[list[dict[str, str]]]:
+    def prompts(self, split: str) -> list[Messages]:
         """The prompts of a split. Raises Problem where it has none (status 3)."""
-        prompts = [prompt.messages for prompt in self.dataset().prompts if prompt.split == split]
-        if not prompts:
-            raise Problem(
-                f"No conversation fell into the {split} split yet.",
-                hint="A few more rated conversations will do.",
-                status=3,
-            )
-        return prompts
+        return prompts_of(self.dataset(), split)
 
     def train(self, work: Path) -> dict[str, Any]:
         """The training step, in this process or as one of several; the main one writes the candidate's adapter.

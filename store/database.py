@@ -26,6 +26,10 @@ IN_USE = "in-use.lock"  # locked, shared, by every process that has the store op
 MIGRATIONS = str(Path(__file__).parent / "migrations")
 
 
+class StoreUnavailable(Problem):
+    """The database is busy, full, read-only, damaged or out of reach."""
+
+
 class Store:
     """An open store. `session()` gives one transaction; safe to share between threads, one session a thread.
 
@@ -182,4 +186,5 @@ def explain(error: DatabaseError, url: str) -> Problem:
         "connection": "Check that the server runs, and the address, name and password in RATCHET_DATABASE_URL.",
     }
     hint = next((text for word, text in hints.items() if word in reason), "Check the database and its address.")
-    return Problem(f"The store at {url} cannot be used: {reason}.", hint=hint)
+    kind = Problem if isinstance(error, DataError) else StoreUnavailable  # a value that no column can hold stays so
+    return kind(f"The store at {url} cannot be used: {reason}.", hint=hint)

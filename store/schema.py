@@ -203,7 +203,11 @@ class TrainedOn(Tables):
 
 
 class Audit(Tables):
-    """One change of what serves: written in the same transaction as the change, never altered."""
+    """One act of the operator or the gate: written in the same transaction as the act, never altered.
+
+    A promotion or rollback says from which version to which. What changes nothing of that (a rating dropped) names what
+    serves on both sides, or nothing where nothing serves yet.
+    """
 
     __tablename__ = "audit"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -211,7 +215,7 @@ class Audit(Tables):
     who: Mapped[str] = mapped_column(String(200))
     action: Mapped[str] = mapped_column(String(16))
     from_version: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
-    to_version: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    to_version: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
     reason: Mapped[str] = mapped_column(Text)
     __table_args__ = ({"sqlite_autoincrement": True},)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from store.database import Store
 from store.engines import NAME, UPDATING
 from store.schema import Update, Version, now
 
-VERDICTS = ("promoted", "canary", "rejected", "nothing", "failed")
+# candidate: passed, but its parent serves no more; failed: a step cannot be done; discarded: ended by hand.
+VERDICTS = ("promoted", "canary", "candidate", "rejected", "nothing", "failed", "discarded")
+JUDGED = ("promoted", "canary", "candidate", "rejected")  # whose report names the dataset that was learned from
 STEP_STATUSES = ("running", "done", "failed")
 # PostgreSQL keeps a 64-bit key in two halves.
 OWNER = f"""
@@ -36,7 +39,10 @@ def start_update(session: Session, *, algorithm: str, seed: int, settings: Mappi
     """
     earlier = unfinished(session)
     if earlier is not None:
-        raise Problem(f"Update {earlier.id} is unfinished.", hint="Resume it with `ratchet update`.")
+        raise Problem(
+            f"Update {earlier.id} is unfinished.",
+            hint="Go on with it by `ratchet update`, or end it by `ratchet update --discard`.",
+        )
     update = Update(algorithm=algorithm, seed=seed, settings=dict(settings), steps=[])
     session.add(update)
     session.flush()
@@ -63,7 +69,10 @@ def record_step(session: Session, update_id: int, step: str, status: str, detail
 def finish_update(
     session: Session, update_id: int, verdict: str, version_id: int | None, report: Mapping[str, Any]
 ) -> Update:
-    """End an update with its verdict (promoted, canary, rejected, nothing, failed) and the version it made, if any.
+    """End an update with its verdict (one of `VERDICTS`) and the version it made, if any.
+
+    Args:
+        report: of a verdict in `JUDGED` at least `dataset`, the hash; of the others at least `why`.
 
     Raises:
         Problem: unknown update, version or verdict, or the update is finished.
@@ -80,6 +89,32 @@ def finish_update(
 def unfinished(session: Session) -> Update | None:
     """The update that was started and has no verdict yet, if any."""
     return session.scalar(select(Update).where(Update.finished.is_(None)).order_by(Update.id.desc()).limit(1))
+
+
+def last_dataset(session: Session) -> str | None:
+    """Hash of the dataset that the last update with a verdict in `JUDGED` learned from; None without one."""
+    query = select(Update.report).where(Update.verdict.in_(JUDGED)).order_by(Update.id.desc()).limit(1)
+    report = session.scalar(query)
+    return report.get("dataset") if report else None
+
+
+def discard_update(store: Store, who: str) -> int:
+    """End the unfinished update by hand; its ratings, which stay in the store, are there for the next one.
+
+    What its steps had not finished is removed from the disk. Returns the update's number.
+
+    Raises:
+        Problem: an update is running, or none is unfinished (status 3).
+    """
+    with update_lock(store):
+        with store.session() as session:
+            begun = unfinished(session)
+            if begun is None:
+                raise Problem("No update is unfinished.", hint="Begin one with `ratchet update`.", status=3)
+            finish_update(session, begun.id, "discarded", None, {"why": f"discarded by {who}"})
+        for half_done in (store.home / "updates" / str(begun.id)).glob("*.tmp"):
+            shutil.rmtree(half_done)
+    return begun.id
 
 
 def list_updates(session: Session) -> list[Update]:

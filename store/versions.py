@@ -117,6 +117,19 @@ def promote(session: Session, version_id: int, who: str, reason: str, *, force: 
     return _serve(session, version_id, who=who, action="promote", reason=reason)
 
 
+def promote_over(session: Session, version_id: int, over: int, who: str, reason: str) -> int:
+    """Let a version serve if `over` still does, and do nothing else; returns which version serves now.
+
+    What was found of a candidate holds beside its parent only. Looking and promoting are one transaction: writers take
+    turns from their first statement on, so nobody can move the pointer in between.
+    """
+    present = serving(session).id
+    if present != over:
+        return present
+    promote(session, version_id, who, reason)
+    return version_id
+
+
 def rollback(session: Session, who: str, reason: str = "rolled back") -> Audit:
     """Let the version serve that served before the last promotion which still stands.
 

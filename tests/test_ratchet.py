@@ -355,3 +355,25 @@ def test_serving_from_elsewhere_loads_no_weights_and_ends_where_no_server_is(
         assert url in ended.err
         assert "backend.kind = engine" in ended.err
         assert "sk-secret" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize("name", ["update_tool_turn.jsonl", "update_long_system.jsonl"])
+def test_a_row_that_the_model_cannot_read_is_named_and_the_others_are_learned_from(
+    run: Callable[..., Ran], shared: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("RATCHET_MODEL", "starter")
+    assert run("import", shared / "cases" / name).status == 0
+    fitted = run("reward", "fit", "--json")
+    assert fitted.status == 0, fitted.err
+    (left_out,) = fitted.json["left_out"]
+    assert len(left_out["ratings"]) == len(set(left_out["generations"])) == 1
+    (number,) = left_out["ratings"]
+    shown = run("rating", "show", number, "--json").json
+    assert (shown["conversation"], shown["present"]) == (left_out["conversation"], True)
+    assert run("rating", "drop", number, "--json").json["rating"] == number
+    assert run("reward", "fit", "--json").json["left_out"][0]["ratings"] == []  # its prompt stays, and is unreadable
+
+
+def test_there_is_no_update_to_discard_and_no_rating_to_show(run: Callable[..., Ran]) -> None:
+    assert run("update", "--discard", "--json").status == 3
+    assert run("rating", "show", 7).status == run("rating", "drop", 7).status == 1

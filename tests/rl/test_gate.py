@@ -12,6 +12,7 @@ from rl.gate import Comparison, comparison_checks, integrity_checks, reward_chec
 from rl.settings import GateSettings
 
 GOOD = Comparison(
+    prompts=128,
     wins=90,
     losses=30,
     ties=8,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 import threading
 from collections.abc import Callable
@@ -18,9 +19,9 @@ from store.database import Store, open_store
 from store.engines import make_engine
 from store.imports import import_file
 from store.ratings import present
-from store.schema import Conversation, Person
+from store.schema import Conversation, Person, Version
 from store.updates import start_update
-from store.versions import add_version, audit_trail, ensure_base, promote, rollback
+from store.versions import add_version, audit_trail, ensure_base, promote, promote_over, rollback, serving
 
 from .conftest import Scene
 
@@ -88,6 +89,60 @@ def test_each_change_of_what_serves_starts_from_the_one_before(scene: Scene) -> 
     with store.session(reading=True) as session:
         trail = audit_trail(session)
     assert [each.from_version for each in trail[1:]] == [each.to_version for each in trail[:-1]]
+
+
+def test_a_candidate_never_serves_beside_another_version_than_it_was_compared_with(scene: Scene) -> None:
+    store = scene.store
+
+    def version(parent: int) -> int:
+        with store.session() as session:
+            return add_version(
+                session, parent=parent, adapter="x", adapter_hash="a", update_id=None, dataset_hash=None, report={}
+            ).id
+
+    def ends(candidate: int, parent: int) -> int:
+        with store.session() as session:
+            return promote_over(session, candidate, parent, "gate", "won")
+
+    def rolled_back() -> None:
+        with store.session() as session:
+            rollback(session, "ann")
+
+    for _ in range(12):
+        parent = version(0)
+        with store.session() as session:
+            promote(session, parent, "ann", "try")
+        candidate = version(parent)
+        moves = [lambda c=candidate, p=parent: ends(c, p), rolled_back]
+        random.shuffle(moves)
+        raised = [each for each in at_once(*moves) if isinstance(each, Exception)]
+        assert raised == []
+        with store.session() as session:
+            trail = [(each.action, each.from_version, each.to_version) for each in audit_trail(session)][-2:]
+            status = session.get_one(Version, candidate).status
+            # Either the rollback came first and the candidate waits, or it served and was rolled back itself.
+            over = ("promote", parent, candidate) in trail
+            assert trail[-1] == ("rollback", candidate if over else parent, parent if over else 0)
+            assert status == ("retired" if over else "candidate")
+            while serving(session).id:
+                rollback(session, "ann")
+
+
+def test_a_candidate_waits_when_its_parent_serves_no_more(scene: Scene) -> None:
+    with scene.store.session() as session:
+        one, two = (
+            add_version(
+                session, parent=0, adapter="x", adapter_hash="a", update_id=None, dataset_hash=None, report={}
+            ).id
+            for _ in range(2)
+        )
+        promote(session, one, "ann", "by hand")
+    with scene.store.session() as session:
+        assert promote_over(session, two, 0, "gate", "won beside the base") == one
+        assert session.get_one(Version, two).status == "candidate"
+        assert promote_over(session, two, one, "gate", "won") == two
+    with scene.store.session(reading=True) as session:
+        assert serving(session).id == two
 
 
 def test_a_pair_judged_both_ways_at_once_is_one_opinion(scene: Scene) -> None:

@@ -12,7 +12,16 @@ import pytest
 
 from problems import Problem
 from store.database import Store
-from store.updates import finish_update, list_updates, record_step, start_update, unfinished, update_lock
+from store.updates import (
+    discard_update,
+    finish_update,
+    last_dataset,
+    list_updates,
+    record_step,
+    start_update,
+    unfinished,
+    update_lock,
+)
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -109,3 +118,40 @@ def test_the_lock_names_its_owner_and_dies_with_it(tmp_path: Path, store: Store,
             return
         time.sleep(0.05)
     raise AssertionError("the lock outlived its owner")
+
+
+def test_an_unfinished_update_is_ended_by_hand_and_what_was_half_done_goes(store: Store) -> None:
+    with pytest.raises(Problem, match="No update is unfinished") as none:
+        discard_update(store, "ann")
+    assert none.value.status == 3
+    number = start(store)
+    folder = store.home / "updates" / str(number)
+    for step in ("reward", "train.tmp"):
+        (folder / step).mkdir(parents=True)
+        (folder / step / "weights").write_bytes(b"weights")
+    with update_lock(store), pytest.raises(Problem, match="running already"):
+        discard_update(store, "ann")
+    assert discard_update(store, "ann") == number
+    assert [each.name for each in folder.iterdir()] == ["reward"]
+    with store.session(reading=True) as session:
+        assert unfinished(session) is None
+        (row,) = list_updates(session)
+        assert (row.verdict, row.report) == ("discarded", {"why": "discarded by ann"})
+    assert start(store) == number + 1
+
+
+def test_only_an_update_with_a_verdict_says_what_was_learned_from(store: Store) -> None:
+    with store.session(reading=True) as session:
+        assert last_dataset(session) is None
+    for verdict, report, expected in (
+        ("rejected", {"dataset": "a"}, "a"),
+        ("failed", {"why": "a person that it learned from was erased"}, "a"),
+        ("discarded", {"why": "discarded by ann"}, "a"),
+        ("candidate", {"dataset": "b"}, "b"),
+        ("failed", {"why": "no ratings"}, "b"),
+    ):
+        number = start(store)
+        with store.session() as session:
+            finish_update(session, number, verdict, None, report)
+        with store.session(reading=True) as session:
+            assert last_dataset(session) == expected
