@@ -22,8 +22,7 @@ from typing import Any, Literal
 import torch
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from lm.backend import Unavailable
-from lm.line import Late, QueueFull
+from lm.line import Late, QueueFull, Unavailable
 from problems import Problem
 from store.database import StoreUnavailable
 
