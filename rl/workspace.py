@@ -147,8 +147,8 @@ class Workspace:
             return {}
         between = interpolated(self.parent, adapter, self.knobs.anchor.share)
         digest = write_adapter(work / "adapter", between.adapter, self.base)
-        for file in measured.glob("*.safetensors"):
-            shutil.copy(file, work / "adapter" / file.name)
+        if (information := measured / "anchor.safetensors").is_file():
+            shutil.copy(information, work / "adapter" / information.name)  # what was replayed holds people's words
         for passed in (*work.glob("checkpoint-*"), work / "stopping"):
             shutil.rmtree(passed, ignore_errors=True)
         return {"steps": steps, "adapter_hash": digest, "interpolation_error": between.error}

@@ -167,8 +167,10 @@ def record_generation(
         Problem: unknown person, conversation, version, surface, side or draw; text that cannot be stored; token_ids
             and logprobs of different lengths, or one that is infinite or no number (JSON has no such numbers).
     """
-    known(session, Person, person_id, "person")
-    known(session, Conversation, conversation_id, "conversation")
+    owner = known(session, Conversation, conversation_id, "conversation").person_id
+    for each in {person_id, owner}:
+        if known(session, Person, each, "person").erased is not None:  # while the answer was being written
+            raise Problem(f"The person {each} was erased; nothing more of theirs is kept.")
     if version_id is not None:
         known(session, Version, version_id, "version")
     check_choice(surface, SURFACES, "surface")

@@ -7,8 +7,10 @@ each version that was trained on it, or on a version that was, is flagged: weigh
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, Delete, Update, delete, func, insert, or_, select, update
@@ -21,6 +23,8 @@ from store.frozen import Frozen, redact
 from store.keys import keys_of, revoke_keys_of
 from store.schema import Conversation, Generation, Message, Person, Rating, TrainedOn, Version, now
 from store.updates import finish_update, unfinished, update_lock
+
+REPLAYED = "replay.safetensors"  # prompts and answers as token ids, which an update trains beside
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,9 @@ def erase(store: Store, person_id: str) -> Erasure:
 
     Thumbs, scores and verdicts of others stay, on answers that have no text any more, so they count for nothing; their
     comments, tags and corrections on those answers go, since they may quote. An unfinished update that learned from the
-    person ends as failed. Their keys are revoked and lose their names. The database is compacted, so that no byte of
-    the words is left in its file; copies that stand elsewhere (backups, exports) are out of reach.
+    person ends as failed. What ended updates replayed goes whole, since only a training needs it and token ids are
+    words too; so do their unfinished steps. Their keys are revoked and lose their names. The database is compacted, so
+    that no byte of the words is left in its file; copies that stand elsewhere (backups, exports) are out of reach.
 
     Raises:
         Problem: there is no such person, or an update is running.
@@ -143,9 +148,23 @@ def erase(store: Store, person_id: str) -> Erasure:
             if begun is not None and session.get(TrainedOn, (begun.id, person_id)) is not None:
                 finish_update(session, begun.id, "failed", None, {"why": "a person that it learned from was erased"})
             versions = sorted(_trained_with(session, [person_id]))
+            goes_on = unfinished(session)
+        _forget_replayed(store.home, None if goes_on is None else store.home / "updates" / str(goes_on.id))
         rows = sum(redact(folder, person_id, conversations) for folder in store.home.glob("updates/*/dataset*"))
         store.compact()
     return Erasure(person_id, messages, generations, gone, rows, versions)
+
+
+def _forget_replayed(home: Path, kept: Path | None) -> None:
+    """Remove what trainings replayed, wherever it stands, and steps that were cut short; `kept`: the folder of the
+    update that may still go on, which never learned from whoever is erased.
+    """
+    for file in [*home.rglob(REPLAYED), *home.glob("updates/*/*.tmp")]:
+        if kept is None or not file.is_relative_to(kept):
+            if file.is_dir():
+                shutil.rmtree(file)
+            else:
+                file.unlink(missing_ok=True)
 
 
 def record_trained_on(session: Session, update_id: int, frozen: Frozen) -> None:

@@ -61,7 +61,8 @@ def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny
         assert [step["step"] for step in row.steps] == ["dataset", "reward", "anchor", "train", "gate", "version"]
     read_adapter(folder, tiny_base)
     assert (folder / "anchor.safetensors").is_file()
-    assert len(load_replay(folder / "replay.safetensors").sequences) == knobs.anchor.samples
+    assert len(load_replay(store.home / "updates/1/anchor/replay.safetensors").sequences) == knobs.anchor.samples
+    assert not (folder / "replay.safetensors").exists(), "people's words are not part of what serves"
 
 
 def test_a_candidate_that_passes_serves_and_the_next_one_starts_from_it(
@@ -85,7 +86,6 @@ def test_a_candidate_that_passes_serves_and_the_next_one_starts_from_it(
     assert second.version == 2
     assert {file.name for file in (store.home / version.adapter).glob("*.safetensors")} == {
         "adapter_model.safetensors",
-        "replay.safetensors",
     }
 
 
