@@ -159,7 +159,8 @@ def _forget_replayed(home: Path, kept: Path | None) -> None:
     """Remove what trainings replayed, wherever it stands, and steps that were cut short; `kept`: the folder of the
     update that may still go on, which never learned from whoever is erased.
     """
-    for file in [*home.rglob(REPLAYED), *home.glob("updates/*/*.tmp")]:
+    cut = [step for step in home.glob("updates/*/*.tmp") if step.name != "dataset.tmp"]  # that one is redacted
+    for file in [*home.rglob(REPLAYED), *cut]:
         if kept is None or not file.is_relative_to(kept):
             if file.is_dir():
                 shutil.rmtree(file)
