@@ -84,15 +84,17 @@ def opened(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
-def loaded(settings: Settings, store: Store, serving: bool = False) -> Base:
+def loaded(settings: Settings, store: Store) -> Base:
     """The base of these settings, which must be the one that the store's versions stand on."""
     from transformers.utils import logging
 
-    from lm.loading import load_base
+    from lm.serviceable import load_serviceable
     from store.versions import ensure_base
 
     logging.disable_progress_bar()
-    base = load_base(settings.model, settings.device, settings.dtype, serving)
+    base = load_serviceable(
+        settings.model, settings.device, settings.dtype, warn=lambda message: click.echo(message, err=True)
+    )
     with store.session() as session:
         ensure_base(session, base.id, base.fingerprint)
     return base

@@ -58,7 +58,7 @@ def _backend(settings: Settings, store: Store) -> Backend:
     from lm.threads import apart
 
     if settings.backend.kind == "engine":
-        return OwnEngine(apart(lambda: Engine(loaded(settings, store, serving=True), settings.engine)))
+        return OwnEngine(apart(lambda: Engine(loaded(settings, store), settings.engine)))
     from lm.loading import load_text
     from lm.remote.server import Remote
     from lm.remote.vllm import VLLM

@@ -70,14 +70,14 @@ class Base(BaseText):
         return self.model.device
 
 
-def load_base(name: str = "starter", device: str = "auto", dtype: str = "auto", serving: bool = False) -> Base:
+def load_base(name: str = "starter", device: str = "auto", dtype: str = "auto") -> Base:
     """Load `name` in evaluation mode with gradients off.
 
     Args:
         name: "starter", a folder, or an id of the hub (its files are fetched unless already on this machine).
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
-        dtype: "auto" (bfloat16 on a GPU that has it, float32 elsewhere), "float32", "bfloat16" or "float16".
-        serving: it will only answer, never be trained on: "auto" is then bfloat16 on a CPU too, where that is quicker.
+        dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 on a GPU that has it and, for a large model, on a CPU
+            that multiplies it; float32 elsewhere.
 
     Raises:
         Problem: the model is missing, quantised, damaged or writes no text, holds no safetensors, has no chat template
@@ -85,9 +85,7 @@ def load_base(name: str = "starter", device: str = "auto", dtype: str = "auto", 
     """
     folder = _folder(name)
     where = _device(device)
-    what = _dtype(dtype, where)
-    if serving and dtype == "auto" and where.type == "cpu" and _quicker_narrow(folder):
-        what = torch.bfloat16
+    what = _dtype(dtype, where, folder)
     tokenizer = _tokenizer(folder)
     with _loading(folder, "model"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -216,9 +214,9 @@ def _device(device: str) -> torch.device:
     return where
 
 
-def _dtype(dtype: str, device: torch.device) -> torch.dtype:
+def _dtype(dtype: str, device: torch.device, folder: Path) -> torch.dtype:
     if dtype == "auto":
-        bfloat = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        bfloat = torch.cuda.is_bf16_supported() if device.type == "cuda" else _quicker_narrow(folder)
         return torch.bfloat16 if bfloat else torch.float32
     if dtype not in DTYPES:
         raise Problem(f"There is no number format {dtype!r}.", hint=f"Give auto, {', '.join(DTYPES)}.")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lm.attention import widen
+from lm.batching import PROBED, verify_batching
 from lm.cache import SlotCache
 from lm.likelihood import Batch, log_likelihood
 from lm.loading import Base
@@ -23,7 +24,7 @@ from lm.request import Request
 from lm.sampler import SamplingPlan, draw, likeliest
 from lm.settings import EngineSettings
 from lm.stream import Likeliest
-from lm.twin import check_twin, pick_positions, twin
+from lm.twin import pick_positions, twin
 from problems import Problem
 
 EVEN = 8  # rows
@@ -37,6 +38,7 @@ class Slots:
 
     Raises:
         Problem: the model's kind cannot run in slots.
+        UnfitFormat: its number format is too coarse to.
     """
 
     def __init__(self, base: Base, settings: EngineSettings, context: int) -> None:
@@ -49,11 +51,11 @@ class Slots:
         self.bank = AdapterBank(self._model)
         config, kept, found = base.model.config.get_text_config(), widen(self._model), masks(base.model)
         layers, self._vocabulary = config.num_hidden_layers, int(config.vocab_size)
-        self._cache = SlotCache(layers, slots=2, context=16, dtype=kept)
+        self._cache = SlotCache(layers, slots=2, context=PROBED, dtype=kept)
         self._masks = found.narrow()
         self._most, self._few = settings.slots, settings.few_widths
         with torch.inference_mode():
-            check_twin(narrowed(base.model), self._forward)
+            verify_batching(base, narrowed(base.model), self._forward)
         self._cache, self._masks = SlotCache(layers, settings.slots, context, dtype=kept), found
         self._prefixes = PrefixCache(settings.prefix_cache * 2**20)
         self._living: Collection[Version] = ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -11,8 +10,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from problems import Problem
-
-Forward = Callable[[int, Tensor, list[int], list[int] | None], Tensor]
 
 
 class PickingHead(nn.Module):
@@ -52,33 +49,3 @@ def pick_positions(model: PreTrainedModel) -> PickingHead:
     head = PickingHead(inner)
     model.set_output_embeddings(head)
     return head
-
-
-def check_twin(model: PreTrainedModel, forward: Forward) -> None:
-    """Raise Problem unless `forward`, through slots and side by side, computes what the model does on its own."""
-    vocabulary = model.config.get_text_config().vocab_size
-    long, short = [[(step * k) % vocabulary for k in range(3, 3 + length)] for step, length in ((1, 6), (2, 4))]
-    device = model.device
-    expected = [
-        model(torch.tensor([ids[:cut]], device=device), use_cache=False).logits[0, -1].float()
-        for cut_back in (1, 0)
-        for ids in (long, short)
-        for cut in (len(ids) - cut_back,)
-    ]
-    try:
-        read = torch.tensor([long[:-1], [*short[:-1], 0, 0]], device=device)
-        last = torch.tensor([long[-1:], short[-1:]], device=device)
-        found = [*forward(0, read, [0, 0], [4, 2]), *forward(0, last, [5, 3], None)]
-    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, NotImplementedError) as error:
-        raise _unfit(model) from error
-    tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
-    for ours, theirs in zip(found, expected, strict=True):
-        if float((ours - theirs).abs().max()) > tolerance * max(1.0, float(theirs.abs().max())):
-            raise _unfit(model)
-
-
-def _unfit(model: PreTrainedModel) -> Problem:
-    return Problem(
-        f"Models of the kind {type(model).__name__} cannot run side by side in slots.",
-        hint="Give a decoder such as Llama, Qwen, Mistral, Gemma or GPT-2.",
-    )

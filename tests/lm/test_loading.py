@@ -101,17 +101,15 @@ def test_the_text_of_a_base_is_refused_as_the_base_is(tiny_folder: Path, tmp_pat
         load_text(str(folder))
 
 
-@pytest.mark.parametrize(("native", "large", "serving", "dtype", "expected"), [
-    (True, True, True, "auto", torch.bfloat16),
-    (False, True, True, "auto", torch.float32),
-    (True, False, True, "auto", torch.float32),
-    (True, True, False, "auto", torch.float32),
-    (True, True, True, "float32", torch.float32),
+@pytest.mark.parametrize(("native", "large", "dtype", "expected"), [
+    (True, True, "auto", torch.bfloat16),
+    (False, True, "auto", torch.float32),
+    (True, False, "auto", torch.float32),
+    (True, True, "float32", torch.float32),
 ])  # fmt: skip
-def test_a_large_model_serves_in_the_processors_short_numbers(
-    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, native: bool, large: bool, serving: bool, dtype: str,
-    expected: torch.dtype,
-) -> None:  # fmt: skip
+def test_a_large_model_runs_in_the_processors_short_numbers(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, native: bool, large: bool, dtype: str, expected: torch.dtype
+) -> None:
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": native})
     monkeypatch.setattr("lm.loading.LARGE", 1 if large else 1 << 40)
-    assert load_base(str(tiny_folder), "cpu", dtype, serving=serving).model.dtype == expected
+    assert load_base(str(tiny_folder), "cpu", dtype).model.dtype == expected
