@@ -116,9 +116,9 @@ def main() -> None:
     frozen = rated(base, persona, questions("train", 0, given.prompts))
     held_out, suite = questions("test", 1, given.held_out), load_suite("skills", given.items, 0)
     prompts = [thumb.messages for thumb in frozen.thumbs]
-    ppo = PPOSettings(updates=given.updates)
+    ppo = PPOSettings(updates=given.updates, max_tokens=TOKENS)
     reward = fit_reward(base, frozen, RewardSettings())
-    anchor, replay = measure_anchor(base, None, None, prompts, ppo, AnchorSettings(), 0)
+    anchor, replay, _ = measure_anchor(base, None, None, prompts, ppo, AnchorSettings(), 0)
     file = RESULTS / "algorithms.json"
     rows: dict[str, Any] = json.loads(file.read_text())["rows"] if file.is_file() else {}
     for algorithm in given.algorithm or get_args(Algorithm):

@@ -93,11 +93,13 @@ def main() -> None:
     facts = machine("torch", "transformers", "peft", "trl")
     print(f"{facts['machine']} {facts['versions']}")
     base = load_base(chosen.model, device=chosen.device, dtype="float32")
-    ppo = PPOSettings(updates=chosen.updates, episodes=32, minibatch=chosen.minibatch, value_warmup=0, stop_kl=0.0)
+    ppo = PPOSettings(
+        updates=chosen.updates, episodes=32, minibatch=chosen.minibatch, value_warmup=0, stop_kl=0.0, max_tokens=96
+    )
     parent, prompts, pad = random_adapter(base, 0), questions(base, 64, 0), base.tokenizer.pad_token_id
     holds = {}
     for name, settings in KINDS.items():
-        anchor, replay = measure_anchor(base, parent, None, prompts, ppo, settings, 0)
+        anchor, replay, _ = measure_anchor(base, parent, None, prompts, ppo, settings, 0)
         holds[name] = Hold(anchor, replay, settings, ppo.learning_rate, pad, 0)
     times = Times(holds, ppo.episodes // ppo.minibatch * ppo.epochs)
     with tempfile.TemporaryDirectory() as folder:

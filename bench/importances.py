@@ -117,7 +117,7 @@ def main() -> None:
     parent = random_adapter(base, chosen.seed)
     settings = AnchorSettings(samples=chosen.samples)
     prompts = questions(base, chosen.samples, chosen.seed)
-    _, replay = measure_anchor(base, parent, None, prompts, PPOSettings(), settings, chosen.seed)
+    _, replay, _ = measure_anchor(base, parent, None, prompts, PPOSettings(max_tokens=96), settings, chosen.seed)
     pad = base.tokenizer.pad_token_id
     with tempfile.TemporaryDirectory() as folder:
         for dtype in ("float64", "float32"):

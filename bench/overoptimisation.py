@@ -55,6 +55,7 @@ ARMS = {
     "minimum of 5": RewardSettings(heads=5, combine="minimum"),
     "mean - deviation / 2": RewardSettings(heads=5, combine="pessimistic"),
 }
+TOKENS = 96  # of an answer in a rollout and in what is judged
 AIM = 0.05  # of the best gold reward, that the stop may miss
 
 
@@ -98,7 +99,9 @@ def trial(persona: str, seed: int, arm: str, size: Size, work: Path) -> dict[str
     held = [replace(pair, split="holdout") for pair in held if pair.messages not in seen]
     reward = fit_reward(base, ratings, ARMS[arm])
 
-    weak = PPOSettings(kl=0.01, kl_horizon=1e12)  # all as in an update, but for a KL that is weak and stays so
+    weak = PPOSettings(
+        kl=0.01, kl_horizon=1e12, max_tokens=TOKENS
+    )  # all as in an update, but for a KL that is weak and stays so
     ppo = replace(weak, updates=size.updates, episodes=size.episodes, save_every=size.every)
     settings = StoppingSettings(every=size.every, patience=10**6)  # all checks are made, none ends the training
     questions = load_suite("skills", settings.skill_items, seed, "validation")
@@ -133,11 +136,10 @@ def judged(
     base: Base, adapter: Adapter | None, step: int, reward: RewardModel, persona: str, items: Sequence[Item], seed: int
 ) -> dict[str, Any]:
     """Gold of one answer to each item, each on its own, and mean proxy reward and length of them all."""
-    limit = PPOSettings().max_tokens
     engine = Engine(base, EngineSettings(slots=64, context=512))
     engine.install("policy", adapter)
-    samplings = [Sampling(temperature=1.0, max_tokens=limit, seed=seed * 10**6 + i) for i in range(len(items))]
-    asked = [fit_chat(base, item.messages, engine.context - limit) for item in items]
+    samplings = [Sampling(temperature=1.0, max_tokens=TOKENS, seed=seed * 10**6 + i) for i in range(len(items))]
+    asked = [fit_chat(base, item.messages, engine.context - TOKENS) for item in items]
     answers = engine.generate(asked, samplings, "policy")
     texts = [answer.text for answer in answers]
     return {

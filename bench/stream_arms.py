@@ -182,7 +182,7 @@ def run_stream(base: Base, arm: Arm, strength: float, seed: int, budget: Budget)
         stage_seed = seed * len(TASKS) + stage
         if adapter and (settings.strength or settings.replay or arm.batch_mean):
             old = _in_turn(items[stage - 1 : stage] if arm.batch_mean else items[:stage])
-            measured, replay = measure_anchor(base, adapter, anchor, _prompts(old), ppo, settings, stage_seed)
+            measured, replay, _ = measure_anchor(base, adapter, anchor, _prompts(old), ppo, settings, stage_seed)
             if arm.batch_mean:
                 anchor = batch_mean_importance(base, adapter, replay.sequences, ppo, anchor, settings.decay)
                 callbacks.append(BatchMeanPull(anchor, arm.batch_mean * strength))

@@ -25,6 +25,7 @@ from chat.pieces import Pieces
 from chat.reply import Answer, Comparison, Draft, Reply, SideBySide, Turn
 from chat.watcher import ALIAS, Loaded, Watcher
 from lm.backend import Prompt
+from lm.lengths import answer_limit
 from lm.line import Late, Unavailable
 from lm.loading import BaseText
 from lm.prompts import encode_chat
@@ -63,7 +64,8 @@ class Service:
     def __init__(
         self, store: Store, base: BaseText, watcher: Watcher, sampling: Sampling, context: int, pace: Pace
     ) -> None:
-        self.store, self.base, self.watcher, self.sampling, self.context = store, base, watcher, sampling, context
+        self.store, self.base, self.watcher, self.context = store, base, watcher, context
+        self.sampling = replace(sampling, max_tokens=answer_limit(sampling, context))
         self.pace, self.metrics = pace, Metrics()
         self._under_way: dict[Reply | Comparison | SideBySide, asyncio.Task[Any]] = {}
         self._waiting: set[asyncio.Task[Any]] = set()
@@ -75,7 +77,7 @@ class Service:
         """
         kept = list(messages)
         first = 1 if kept and kept[0]["role"] == "system" else 0
-        room = self.context - min(sampling.max_tokens, self.context // 2)
+        room = self.context - min(answer_limit(sampling, self.context), self.context // 2)
         while len(kept) > first + 1 and len(encode_chat(self.base, kept)) > room:
             del kept[first]
             while len(kept) > first + 1 and kept[first]["role"] == "assistant":  # a conversation opens with a question
@@ -153,7 +155,7 @@ class Service:
                 f"the messages take {len(prompt_ids)} tokens and the model reads {self.context} with its answer",
                 hint="shorten the message or start a new conversation",
             )
-        samplings = [replace(each, max_tokens=min(each.max_tokens, room)) for each in samplings]
+        samplings = [replace(each, max_tokens=min(answer_limit(each, self.context), room)) for each in samplings]
         begun = await asyncio.to_thread(self._submit, turn, Prompt(turn.messages, prompt_ids), samplings)
         marks = thinking_marks(self.base, turn.thinking)
         return [

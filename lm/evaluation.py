@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU, BLEUScore
 
+from lm.lengths import answer_limit
 from lm.prompts import fit_chat
 from lm.settings import Sampling
 from lm.starter.styles import bare
@@ -104,6 +105,7 @@ def answers_to(
     """
     if not items:
         raise Problem("There is nothing to evaluate: the suite is empty.", hint="Give a suite with at least one item.")
+    sampling = replace(sampling, max_tokens=answer_limit(sampling, engine.context))
     samplings = [
         sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index)
         for index in range(len(items))
@@ -127,7 +129,7 @@ def right_by_skill(items: Sequence[Item], answers: Sequence[str]) -> dict[str, l
 
 
 def _prompts(engine: Engine, items: Sequence[Item], sampling: Sampling) -> list[list[int]]:
-    room = engine.context - min(sampling.max_tokens, engine.context // 2)
+    room = engine.context - min(answer_limit(sampling, engine.context), engine.context // 2)
     return [fit_chat(engine.base, item.messages, room) for item in items]
 
 

@@ -34,7 +34,7 @@ class Request:
         self.logprobs: list[float] = []
         self.sampling_logprobs: list[float] = []
         self.top_logprobs: list[Likeliest] = []
-        self._limit = min(sampling.max_tokens, room)
+        self._limit = room if sampling.max_tokens is None else min(sampling.max_tokens, room)
         self._ends = frozenset() if sampling.ignore_eos else ends
         self._draws = random.Random(sampling.seed)
         self._decode = decode

@@ -77,7 +77,7 @@ class Sampling:
     top_k: int = 0  # keep this many likeliest tokens; 0 keeps all
     min_p: float = 0.0  # keep tokens at least this share as probable as the likeliest; 0 keeps all
     repetition_penalty: float = 1.0  # above 1: what stands in the prompt or the answer already becomes less probable
-    max_tokens: int = 256  # the answer's longest length
+    max_tokens: int | None = None  # the answer's longest length; None: by the context (`lm.lengths`)
     stop: tuple[str, ...] = ()  # the answer ends before the first of these texts
     seed: int | None = None  # same seed, same prompt, same version: same answer; None draws afresh
     ignore_eos: bool = False  # go on after the model's end token (for measurements of speed)
@@ -99,7 +99,7 @@ class Sampling:
             refuse("repetition_penalty", "a number above 0")
         if not 0 <= self.top_logprobs <= MOST_TOLD:
             refuse("top_logprobs", f"a whole number from 0 to {MOST_TOLD}")
-        if self.max_tokens < 1:
+        if self.max_tokens is not None and self.max_tokens < 1:
             refuse("max_tokens", "a whole number from 1 up")
         if any(not text for text in self.stop):
             refuse("stop", "texts that are not empty")

@@ -26,7 +26,7 @@ class RewardSettings:
     holdout_people: float = 0.05  # of the people after the first twenty, never trained on
     person_share: float = 0.3  # of the training rows, at most, from one person, where there are enough people
     scrub: bool = True  # put placeholders in place of e-mail addresses, phone numbers, cards and keys before learning
-    context: int = 512  # tokens of prompt and answer that the trunk reads; the oldest turns go first
+    context: int = 1024  # tokens of prompt and answer that the trunk reads; the oldest turns go first
     pessimism: float = 0.5  # deviations of the heads that are taken off the mean [arXiv 2310.02743]
     clip: float = 5.0  # bound of the normalised reward, in standard deviations
     seed: int = 0  # of the bootstraps and of the initial weights

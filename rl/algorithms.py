@@ -9,7 +9,6 @@ of the adapter as it was at the start.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,8 @@ from trl import (
 )
 
 from lm.loading import Base
-from lm.prompts import Message
 from problems import Problem
-from rl.arguments import prompt_stream, rollout_options, training_options
+from rl.arguments import rollout_options, training_options
 from rl.checkpoints import MarkComplete
 from rl.ppo import RewardFunction
 from rl.preference_data import (
@@ -80,7 +78,7 @@ def online_trainer(
     base: Base,
     model: PeftModel,
     reward: RewardFunction,
-    prompts: Sequence[Sequence[Message]],
+    prompts: Dataset,
     ppo: PPOSettings,
     settings: AlgorithmSettings,
     folder: Path,
@@ -95,7 +93,7 @@ def online_trainer(
         algorithm: grpo or rloo.
         model: the policy, from `make_policy`.
         reward: called with prompts, completions (conversational), completion_ids; returns one reward an answer.
-        prompts: what the policy answers; each `settings.group` times.
+        prompts: from `prompt_stream`; each is answered `settings.group` times.
         ppo: rollouts, passes over each, learning rate, clip and temperature.
         callbacks: among them the one that holds the policy.
         processes: how many share each minibatch.
@@ -109,8 +107,8 @@ def online_trainer(
     options |= {"num_generations": settings.group, "epsilon": ppo.clip, "beta": settings.kl}
     common: dict[str, Any] = {
         "model": model,
-        "reward_funcs": _ending(reward, base.eos_ids, ppo.missing_eos),
-        "train_dataset": prompt_stream(prompts, ppo, seed),
+        "reward_funcs": _ending(reward, base.eos_ids),
+        "train_dataset": prompts,
         "processing_class": base.tokenizer,
         "callbacks": [*callbacks, MarkComplete()],
     }
@@ -196,13 +194,14 @@ def offline_rate(algorithm: str, settings: AlgorithmSettings) -> float:
     return settings.sft_learning_rate if algorithm == "sft" else settings.learning_rate
 
 
-def _ending(reward: RewardFunction, ends: frozenset[int], missing: float) -> RewardFunction:
-    """`reward`, with `missing` added where an answer does not end, as PPO adds it."""
+def _ending(reward: RewardFunction, ends: frozenset[int]) -> RewardFunction:
+    """`reward`, with the prompt's `missing_eos` added where an answer does not end, as PPO adds it."""
 
     @wraps(reward)
-    def paid(completion_ids: list[list[int]], **told: Any) -> list[float]:
+    def paid(completion_ids: list[list[int]], missing_eos: list[float], **told: Any) -> list[float]:
         rewards = reward(completion_ids=completion_ids, **told)
-        return [each if ids[-1] in ends else each + missing for each, ids in zip(rewards, completion_ids, strict=True)]
+        answers = zip(rewards, completion_ids, missing_eos, strict=True)
+        return [each if ids[-1] in ends else each + fine for each, ids, fine in answers]
 
     return paid
 

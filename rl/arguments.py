@@ -98,8 +98,12 @@ def rollout_options(settings: PPOSettings, processes: int) -> dict[str, Any]:
     }
 
 
-def prompt_stream(prompts: Sequence[Sequence[dict[str, str]]], settings: PPOSettings, seed: int) -> Dataset:
+def prompt_stream(
+    prompts: Sequence[Sequence[dict[str, str]]], settings: PPOSettings, seed: int, fines: Sequence[float] | None = None
+) -> Dataset:
     """The prompts of a whole training in the order that they are asked, each rollout's together.
+
+    Columns: `prompt`, and `missing_eos`, what is added to the reward of an answer to it that does not end.
 
     One pass over this dataset is the whole training. TRL's sampler would shuffle anew after each pass over a shorter
     one, and a training resumed after the first pass would see other prompts than one that was never stopped.
@@ -109,4 +113,5 @@ def prompt_stream(prompts: Sequence[Sequence[dict[str, str]]], settings: PPOSett
     order: list[int] = []
     while len(order) < wanted:
         order += torch.randperm(len(prompts), generator=generator).tolist()
-    return Dataset.from_list([{"prompt": list(prompts[i])} for i in order[:wanted]])
+    fined = [settings.missing_eos] * len(prompts) if fines is None else list(fines)
+    return Dataset.from_list([{"prompt": list(prompts[i]), "missing_eos": fined[i]} for i in order[:wanted]])

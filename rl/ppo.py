@@ -56,6 +56,7 @@ class Answer:
     values: Tensor
     reference: Tensor  # log-probabilities of the reference
     sampled: Tensor | None = None  # log-probabilities that the sampler drew by; None where it does not tell
+    fine: float = 0.0  # added to the reward if it does not end
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class PPOTrainer(GRPOTrainer):
         tokenizer: of the base.
         settings: knobs of PPO.
         arguments: from `trainer_arguments`.
-        prompts: dataset with a column `prompt` of messages, from `prompt_stream`.
+        prompts: dataset from `prompt_stream`.
         reward: called with prompts, completions (conversational), completion_ids; returns one reward an answer.
         rollout: from `make_rollouts`.
         callbacks: TrainerCallbacks.
@@ -149,6 +150,8 @@ class PPOTrainer(GRPOTrainer):
             answers = [
                 replace(answer, sampled=torch.tensor(drawn)) for answer, drawn in zip(answers, sampled, strict=True)
             ]
+        fines = [each["missing_eos"] for each in inputs]
+        answers = [replace(answer, fine=fine) for answer, fine in zip(answers, fines, strict=True)]
         return self._weigh(gather_object(answers), scores)
 
     @torch.no_grad()
@@ -190,7 +193,7 @@ class PPOTrainer(GRPOTrainer):
             paid = scores
         if knobs.reward_clip:
             paid = paid.clamp(-knobs.reward_clip, knobs.reward_clip)
-        paid = paid + knobs.missing_eos * ~ended
+        paid = paid + torch.tensor([each.fine for each in answers]) * ~ended
         kl = (logps - reference) * mask
         rewards = token_rewards(paid, kl, mask, self.controller.beta)
         advantages, returns = generalised_advantages(rewards, values, mask, knobs.gamma, knobs.lam)

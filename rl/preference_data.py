@@ -73,6 +73,16 @@ def check_evidence(algorithm: str, frozen: Frozen) -> None:
         )
 
 
+def rated_lengths(base: Base, frozen: Frozen) -> list[int]:
+    """Tokens of each different answer that was rated or written by a person, the token that ends it included."""
+    texts = {text for pair in frozen.pairs for text in (pair.first, pair.second)}
+    texts |= {row.answer for row in (*frozen.thumbs, *frozen.scores, *frozen.tags)}
+    if not texts:
+        return []
+    encoded = base.tokenizer(sorted(texts), add_special_tokens=False)["input_ids"]
+    return [len(ids) + 1 for ids in encoded]
+
+
 def encode_completed(
     base: Base, messages: Sequence[Message], answer: str, ppo: PPOSettings, longest: int
 ) -> tuple[list[int], list[int]]:

@@ -28,13 +28,13 @@ class PPOSettings:
     kl: float = 0.2  # first strength of the KL to the serving version, in the reward
     kl_target: float = 3.0  # nats an answer that the controller steers to [arXiv 1909.08593, section 2.2]
     kl_horizon: float = 1000.0  # answers over which the controller acts
-    missing_eos: float = -1.0  # added to the reward of an answer that does not end
+    missing_eos: float = -1.0  # added to the reward of an answer that does not end where its parent's do
     reward_scaling: Literal["none", "running"] = "none"  # running: by mean and deviation so far [arXiv 2307.04964]
     reward_clip: float = 10.0  # bound of an answer's reward, after scaling; 0: none
     max_grad_norm: float = 1.0  # of policy and critic together, before the anchor's pull
     temperature: float = 1.0  # of the rollouts
-    max_tokens: int = 96  # of an answer in a rollout
-    prompt_tokens: int = 384  # of a prompt; the oldest turns go first
+    max_tokens: int = 0  # of an answer in rollouts, checks and gate; 0: by the rated answers (`lm.lengths`)
+    prompt_tokens: int = 1024  # of a prompt, as far as the context goes; the oldest turns go first
     rank: int = 16  # of the policy's LoRA
     alpha: float = 32.0  # of the policy's LoRA, scaled by alpha / rank
     rollouts: Literal["engine", "transformers", "vllm"] = "engine"  # who answers the prompts

@@ -47,14 +47,20 @@ def measure_anchor(
     settings: AnchorSettings,
     seed: int,
     progress: Progress | None = None,
-) -> tuple[Anchor | None, Replay]:
-    """The anchor around the parent version, and what is replayed: its own answers to old prompts, which the Fisher
-    information of its adapter is measured on. Where `settings.strength` is 0 there is no anchor, and none is measured.
+) -> tuple[Anchor | None, Replay, list[float]]:
+    """The anchor around the parent version, what is replayed, and how often the parent ends its answers by itself.
+
+    Replayed are the parent's own answers to old prompts, which the Fisher information of its adapter is measured on.
+    Where `settings.strength` is 0 there is no anchor, and none is measured.
 
     Args:
         older: the parent's own anchor, whose Fisher information is carried over as `settings.memory` says; left behind
             where it was measured in another space than `settings.space`.
         prompts: what people asked until now; asked in turn until `settings.samples` answers are there.
+
+    Returns:
+        The anchor, the replayed answers, and for each of `prompts` the share of its answers that ended within
+        `ppo.max_tokens`; the mean share for prompts that were not asked.
     """
     name = "serving"
     asked = [encode_prompt(base, ppo, prompts[i % len(prompts)]) for i in range(settings.samples)]
@@ -68,8 +74,11 @@ def measure_anchor(
     sequences = [(ids + answer.token_ids, len(ids)) for ids, answer in zip(asked, answers, strict=True)]
     parent_matrices = {name: matrix.detach().clone() for name, matrix in adapter_parameters(policy).items()}
     replay = Replay(sequences, parent_matrices)
+    ending = ending_shares(
+        [bool(answer.token_ids) and answer.token_ids[-1] in base.eos_ids for answer in answers], len(prompts)
+    )
     if not settings.strength:
-        return None, replay
+        return None, replay, ending
     fisher = fisher_information(
         policy,
         sequences,
@@ -81,7 +90,17 @@ def measure_anchor(
     here = anchor_here(policy, fisher, settings.space)
     if older and older.space != here.space:  # what is known of matrices says nothing of products, nor the reverse
         older = None
-    return here.merged(older, settings.decay, settings.memory), replay
+    return here.merged(older, settings.decay, settings.memory), replay, ending
+
+
+def ending_shares(ended: Sequence[bool], prompts: int) -> list[float]:
+    """Share of each prompt's answers that ended, where the answers were given to the prompts in turn.
+
+    A prompt without an answer has the mean share of all; without any answers every share is 1.
+    """
+    mean = sum(ended) / len(ended) if ended else 1.0
+    each = [ended[i::prompts] for i in range(prompts)]
+    return [sum(own) / len(own) if own else mean for own in each]
 
 
 def train_policy(
@@ -102,6 +121,7 @@ def train_policy(
     algorithms: AlgorithmSettings | None = None,
     frozen: Frozen | None = None,
     server: Server | None = None,
+    ending: Sequence[float] | None = None,
 ) -> tuple[Adapter, int]:
     """Train from the parent version on; resumes from the last complete checkpoint in `folder`, if there is one.
 
@@ -112,6 +132,8 @@ def train_policy(
         algorithms: knobs of those that are not PPO; None for their defaults.
         frozen: the ratings that DPO, KTO and SFT learn from.
         server: who answers where `ppo.rollouts` is vllm.
+        ending: for each of `prompts` the share of the parent's answers that end by themselves, from `measure_anchor`;
+            None where all do. An answer that does not end is fined by that share of `ppo.missing_eos`.
 
     Returns:
         The trained adapter (that of the best check, where there is one within bounds) and the number of optimizer
@@ -147,6 +169,7 @@ def train_policy(
     pay.__name__ = "reward_model"
     others = algorithms or AlgorithmSettings()
     online = algorithm in ("ppo", "grpo", "rloo")
+    fines = [ppo.missing_eos * share for share in ending or [1.0] * len(prompts)]
     learning_rate = ppo.learning_rate if online else offline_rate(algorithm, others)
     callbacks = [
         Hold(anchor, replay, settings, learning_rate, base.tokenizer.pad_token_id, seed),
@@ -169,14 +192,25 @@ def train_policy(
                 bf16=base.model.dtype == torch.bfloat16,
                 processes=processes,
             ),
-            prompts=prompt_stream(prompts, ppo, seed),
+            prompts=prompt_stream(prompts, ppo, seed, fines),
             reward=pay,
             rollout=make_rollouts(base, ppo, seed, server, folder),
             callbacks=callbacks,
         )
     elif algorithm in ("grpo", "rloo"):
         trainer = online_trainer(
-            algorithm, base, model, pay, prompts, ppo, others, folder, seed, callbacks, processes, server
+            algorithm,
+            base,
+            model,
+            pay,
+            prompt_stream(prompts, ppo, seed, fines),
+            ppo,
+            others,
+            folder,
+            seed,
+            callbacks,
+            processes,
+            server,
         )
     else:
         rated = frozen or Frozen("", [], [], [])

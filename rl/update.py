@@ -29,6 +29,7 @@ from typing import Any
 from sqlalchemy import select
 
 from lm.adapters import read_adapter
+from lm.lengths import longest_answer
 from lm.loading import Base
 from lm.settings import BackendSettings
 from lm.suites import load_suite
@@ -42,6 +43,7 @@ from rl.comparison import compare
 from rl.failures import ends_update, kind_of
 from rl.gate import Check, comparison_checks, integrity_checks, reward_check
 from rl.launch import launched_training
+from rl.preference_data import rated_lengths
 from rl.preflight import Readable, check_data, check_disk, check_settings, launcher_of, readable_rows
 from rl.rollout import Server
 from rl.training import Progress, measure_anchor
@@ -262,6 +264,7 @@ class _Run(Workspace):
         frozen.to_json(work)
         return {
             "hash": frozen.hash,
+            "answer_tokens": longest_answer(self.base.context, rated_lengths(self.base, frozen)),
             "ratings": frozen.ratings,
             **{kind: len(rows) for kind, rows in frozen.by_kind().items()},
             "left_out_rows": [{"kind": each.kind, "row": each.row} for each in learned.left_out],
@@ -279,18 +282,18 @@ class _Run(Workspace):
 
     def _anchor(self, work: Path) -> dict[str, Any]:
         older_file = self.parent_folder / "anchor.safetensors" if self.parent_folder else None
-        anchor, replay = measure_anchor(
+        anchor, replay, ending = measure_anchor(
             self.base,
             self.parent,
             load_anchor(older_file) if older_file and older_file.is_file() else None,
             self.prompts("train"),
-            self.knobs.ppo,
+            self.ppo,
             self.knobs.anchor,
             self.seed,
             self.progress,
         )
         replay.save(work / "replay.safetensors")
-        facts: dict[str, Any] = {"samples": len(replay.sequences)}
+        facts: dict[str, Any] = {"samples": len(replay.sequences), "ending": ending}
         if anchor:
             anchor.save(work / "anchor.safetensors")
             facts["trace"] = sum(float(information.sum()) for information in anchor.fisher.values())
@@ -313,7 +316,7 @@ class _Run(Workspace):
                 self.reward_model(),
                 self.held_out()[1],
                 load_suite(self.knobs.update.suite, self.knobs.gate.skill_items, self.seed, "test"),
-                self.knobs.ppo,
+                self.ppo,
                 self.knobs.gate,
                 self.seed,
                 self.progress,

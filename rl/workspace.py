@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,12 @@ class Workspace:
         """What a step that is done noted."""
         return dict(json.loads((self.folder / name / "step.json").read_text(encoding="utf-8")))
 
+    @property
+    def ppo(self) -> PPOSettings:
+        """PPO's settings with the length of answers that this dataset gives, where they leave it open."""
+        longest = self.knobs.ppo.max_tokens or self.facts("dataset")["answer_tokens"]
+        return replace(self.knobs.ppo, max_tokens=longest)
+
     def dataset(self) -> Frozen:
         """The ratings and prompts, without the rows that were left out because the model cannot read them."""
         left_out = self.facts("dataset").get("left_out_rows", [])
@@ -132,7 +138,7 @@ class Workspace:
             load_replay(measured / "replay.safetensors"),
             self.reward_model(),
             self.prompts("train"),
-            self.knobs.ppo,
+            self.ppo,
             self.knobs.anchor,
             work,
             self.seed,
@@ -142,6 +148,7 @@ class Workspace:
             algorithms=self.knobs.algorithms,
             frozen=self.dataset(),
             server=self.server,
+            ending=self.facts("anchor").get("ending"),
         )
         if not PartialState().is_main_process:
             return {}
@@ -171,4 +178,4 @@ class Workspace:
         lent = {opening(prompt) for prompt in prompts}
         judge = held_out_judge(self.base, self.dataset(), lent, self.knobs.reward, settings.ratings)
         questions = load_suite(self.knobs.update.suite, settings.skill_items, self.seed, "validation")
-        return Validation(self.base, self.parent, questions, prompts, self.knobs.ppo, settings, self.seed, judge)
+        return Validation(self.base, self.parent, questions, prompts, self.ppo, settings, self.seed, judge)

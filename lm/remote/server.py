@@ -179,8 +179,9 @@ class Remote(Connection):
             "stream_options": {"include_usage": True},
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
         }
+        if sampling.max_tokens is not None:
+            body["max_tokens"] = sampling.max_tokens
         if sampling.stop:
             body["stop"] = list(sampling.stop)
         if sampling.seed is not None:

@@ -16,8 +16,9 @@ from trl import DPOTrainer, KTOTrainer, RLOOTrainer
 from lm.adapters import Adapter
 from lm.loading import Base, load_base
 from problems import Problem
-from rl.algorithms import offline_trainer, online_trainer
+from rl.algorithms import _ending, offline_trainer, online_trainer
 from rl.anchor import adapter_parameters, anchor_here
+from rl.arguments import prompt_stream
 from rl.checkpoints import last_checkpoint
 from rl.hold import Hold
 from rl.policy import make_policy, policy_adapter
@@ -66,7 +67,16 @@ def trainer(
     model = make_policy(base, parent, ppo, seed)
     if algorithm in ONLINE:
         return online_trainer(
-            algorithm, base, model, reward, PROMPTS, ppo, settings, folder, seed, callbacks=callbacks or []
+            algorithm,
+            base,
+            model,
+            reward,
+            prompt_stream(PROMPTS, ppo, seed),
+            ppo,
+            settings,
+            folder,
+            seed,
+            callbacks=callbacks or [],
         )
     return offline_trainer(algorithm, base, model, FROZEN, ppo, settings, folder, seed, callbacks=callbacks or [])
 
@@ -79,6 +89,12 @@ def told(base: Base, answers: list[str]) -> list[tuple[list[int], int]]:
 
 def curve(trained: Trainer, figure: str) -> list[float]:
     return [row[figure] for row in trained.state.log_history if figure in row]
+
+
+def test_what_is_rewarded_is_fined_by_its_prompts_own_figure() -> None:
+    paid = _ending(lambda completions, **_: [float(len(each)) for each in completions], frozenset({9}))
+    rewards = paid(completions=["a", "bb", "ccc"], completion_ids=[[1, 9], [1, 2], [1, 2]], missing_eos=[-1, -0.25, 0])
+    assert rewards == [1.0, 1.75, 3.0]
 
 
 @pytest.mark.parametrize("algorithm", OFFLINE)

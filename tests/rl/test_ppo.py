@@ -184,7 +184,9 @@ def test_trl_still_has_the_methods_that_are_overridden_or_called() -> None:
 
 def rolled_out(ppo: PPOTrainer) -> Rollout:
     ppo.model.train()
-    return ppo._roll_out([{"prompt": prompt} for prompt in PROMPTS for _ in range(4)])
+    return ppo._roll_out(
+        [{"prompt": prompt, "missing_eos": ppo.settings.missing_eos} for prompt in PROMPTS for _ in range(4)]
+    )
 
 
 def moved(ppo: PPOTrainer, scale: float) -> None:
@@ -194,6 +196,22 @@ def moved(ppo: PPOTrainer, scale: float) -> None:
         for name, parameter in ppo.model.named_parameters():
             if ".lora_B.default." in name:
                 parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+def test_an_answer_that_does_not_end_is_fined_as_far_as_its_parents_answers_end(
+    tiny_base: Base, tmp_path: Path
+) -> None:
+    """Half of the prompts are such that the parent never ends by itself: there nothing is fined."""
+    knobs = replace(SETTINGS, updates=1, value_warmup=0, max_tokens=3)  # few answers of a random model end so soon
+    ppo = trainer(tiny_base, tmp_path, knobs)
+    fines = [-1.0, 0.0] * (len(PROMPTS) // 2)
+    inputs = [{"prompt": list(prompt), "missing_eos": fine} for prompt, fine in zip(PROMPTS, fines, strict=True)]
+    rollout = ppo._roll_out(inputs)
+    ended = [ids[-1] in ppo.eos_token_ids for ids, _ in rollout.sequences]
+    scores = vowels([[{"content": text}] for text in texts_of(ppo, rollout)])
+    paid = [score + (0.0 if end else fine) for score, end, fine in zip(scores, ended, fines, strict=True)]
+    assert ppo._metrics["train"]["ppo/paid"][-1] == pytest.approx(sum(paid) / len(paid), abs=1e-6)
+    assert len(set(paid)) > 1
 
 
 def test_a_rollout_and_a_minibatchs_loss_equal_a_float64_reference(tiny_base: Base, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from reward.rule_settings import BannedRule, FormatRule, LengthRule
 from reward.settings import RewardSettings
 from rl.settings import Algorithm, AlgorithmSettings, AnchorSettings, PPOSettings, StoppingSettings
 from rl.stopping import Stopping
-from rl.training import train_policy
+from rl.training import ending_shares, train_policy
 from rl.validation import Validation
 from store.frozen import Frozen, Pair
 
@@ -96,6 +96,15 @@ def test_the_bound_of_what_ppo_is_paid_counts_too(tiny_base: Base, tmp_path: Pat
     ppo = replace(PPO, reward_clip=3.0)
     with pytest.raises(Problem, match=r"are paid -3 each .* 100% of them at the clip"):
         train_policy(tiny_base, None, None, None, heavy, prompts, ppo, AnchorSettings(), tmp_path, seed=0)
+
+
+@pytest.mark.parametrize(("ended", "prompts", "expected"), [
+    ([True, False, True, True], 2, [1.0, 0.5]),  # asked in turn: the first prompt's answers are the first and third
+    ([True, False], 4, [1.0, 0.0, 0.5, 0.5]),  # two prompts were not asked
+    ([], 2, [1.0, 1.0]),
+])  # fmt: skip
+def test_how_often_a_parent_ends_its_answers(ended: list[bool], prompts: int, expected: list[float]) -> None:
+    assert ending_shares(ended, prompts) == expected
 
 
 def test_checks_stand_in_curve_and_events_and_leave_the_training_as_it_was(tiny_base: Base, tmp_path: Path) -> None:

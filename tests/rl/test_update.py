@@ -20,6 +20,7 @@ from sqlalchemy import select
 import rl.update
 import rl.workspace
 from lm.adapters import adapter_hash, read_adapter
+from lm.lengths import LEAST, longest_answer
 from lm.loading import Base
 from problems import Problem
 from rl.replay import load_replay
@@ -31,6 +32,8 @@ from store.ratings import rate
 from store.schema import Generation
 from store.updates import list_updates, unfinished, update_lock
 from store.versions import ensure_base, list_versions, serving
+
+from .conftest import LONG, SHORT
 
 
 def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny_base: Base, knobs: Knobs) -> None:
@@ -63,6 +66,20 @@ def test_an_update_ends_in_a_verdict_that_the_store_remembers(store: Store, tiny
     assert (folder / "anchor.safetensors").is_file()
     assert len(load_replay(store.home / "updates/1/anchor/replay.safetensors").sequences) == knobs.anchor.samples
     assert not (folder / "replay.safetensors").exists(), "people's words are not part of what serves"
+
+
+def test_lengths_come_from_what_was_rated(store: Store, tiny_base: Base, knobs: Knobs) -> None:
+    left_open = replace(knobs, ppo=replace(knobs.ppo, max_tokens=0, updates=1))
+    report = run_update(store, tiny_base, left_open)
+    dataset, anchor, gate = (
+        json.loads((store.home / f"updates/1/{step}/step.json").read_text()) for step in ("dataset", "anchor", "gate")
+    )
+    longest = max(len(tiny_base.tokenizer(text)["input_ids"]) + 1 for text in (SHORT, LONG))
+    assert dataset["answer_tokens"] == longest_answer(tiny_base.context, [longest])
+    assert LEAST <= dataset["answer_tokens"] < tiny_base.context / 2
+    assert len(anchor["ending"]) == dataset["prompts"]
+    assert gate["comparison"]["candidate_length"] <= dataset["answer_tokens"]
+    assert report.version is not None
 
 
 def test_a_candidate_that_passes_serves_and_the_next_one_starts_from_it(
