@@ -1,8 +1,8 @@
 """Whether a model computes side by side, through the slots of a running batch, what it computes alone.
 
-Knows tokens and probabilities, not requests. Two things can go wrong: a kind of model whose state does not fit in slots,
-and a number format too coarse for it. Both show in the probabilities of the next token after text that the tokenizer
-makes. Token ids picked by number would not do: some were never trained, and mean nothing in any format.
+Knows tokens and probabilities, not requests. Two things can go wrong: a kind of model whose state does not fit in
+slots, and a number format too coarse for it. Both show in the probabilities of the next token after text that the
+tokenizer makes. Token ids picked by number would not do: some were never trained, and mean nothing in any format.
 """
 
 from __future__ import annotations

@@ -76,8 +76,8 @@ def load_base(name: str = "starter", device: str = "auto", dtype: str = "auto") 
     Args:
         name: "starter", a folder, or an id of the hub (its files are fetched unless already on this machine).
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
-        dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 on a GPU that has it and, for a large model, on a CPU
-            that multiplies it; float32 elsewhere.
+        dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 on a GPU that has it and, for a large model, on a
+            CPU that multiplies it; float32 elsewhere.
 
     Raises:
         Problem: the model is missing, quantised, damaged or writes no text, holds no safetensors, has no chat template

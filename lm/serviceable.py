@@ -15,7 +15,7 @@ from lm.slots import Slots
 def load_serviceable(
     name: str, device: str = "auto", dtype: str = "auto", warn: Callable[[str], None] = lambda message: None
 ) -> Base:
-    """As `load_base`, and checked to run side by side. Where "auto" chose a format that is unfit, float32 takes its place.
+    """As `load_base`, and checked to run side by side; float32 takes the place of an unfit format that "auto" chose.
 
     The same format serves and trains, so that what an update learns from is what people were answered with.
 
@@ -23,7 +23,7 @@ def load_serviceable(
         warn: told in one sentence where float32 took another format's place.
 
     Raises:
-        Problem: as `load_base`; the model's kind cannot run in slots; or the format that was asked for by name is unfit.
+        Problem: as `load_base`; the model's kind cannot run in slots; or the format asked for by name is unfit.
     """
     base = load_base(name, device, dtype)
     try:

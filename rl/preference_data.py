@@ -8,12 +8,14 @@ that the policy learns to stop. Only answers are in a loss.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 from typing import Any, cast
 
 import torch
 from datasets import Dataset
 
+from lm.lengths import longest_answer
 from lm.loading import Base
 from lm.prompts import Message
 from lm.templates import manner
@@ -81,6 +83,12 @@ def rated_lengths(base: Base, frozen: Frozen) -> list[int]:
         return []
     encoded = base.tokenizer(sorted(texts), add_special_tokens=False)["input_ids"]
     return [len(ids) + 1 for ids in encoded]
+
+
+def with_answer_length(base: Base, frozen: Frozen, ppo: PPOSettings) -> PPOSettings:
+    """PPO's settings with the length of answers that a dataset gives, where `ppo.max_tokens` leaves it open."""
+    longest = ppo.max_tokens or longest_answer(base.context, rated_lengths(base, frozen))
+    return replace(ppo, max_tokens=longest)
 
 
 def encode_completed(

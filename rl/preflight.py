@@ -18,7 +18,7 @@ from rl.arguments import check_minibatches
 from rl.encoded_prompts import prompt_room, raise_room
 from rl.hold import check_anchor_settings
 from rl.launch import configuration, refuse_shards
-from rl.preference_data import check_evidence
+from rl.preference_data import check_evidence, with_answer_length
 from rl.rollout import Server, check_server
 from rl.workspace import Knobs, prompts_of
 from store.frozen import Frozen
@@ -87,8 +87,9 @@ def check_disk(home: Path, least: float) -> None:
 
 def readable_rows(base: Base, frozen: Frozen, knobs: Knobs) -> Readable:
     """The rows that all of an update can read. Problem, which names the others, where they are too many."""
-    room = prompt_room(base, knobs.ppo)
-    readers = [Reader(room, room, raise_room(base, knobs.ppo)), reward_reader(base, knobs.reward.context)]
+    ppo = with_answer_length(base, frozen, knobs.ppo)
+    room = prompt_room(base, ppo)
+    readers = [Reader(room, room, raise_room(base, ppo)), reward_reader(base, knobs.reward.context)]
     left_out = unreadable(base, frozen, readers)
     check_share(frozen, left_out, knobs.update.max_left_out)
     return Readable(without(frozen, ((each.kind, each.row) for each in left_out)), left_out)

@@ -29,7 +29,6 @@ from typing import Any
 from sqlalchemy import select
 
 from lm.adapters import read_adapter
-from lm.lengths import longest_answer
 from lm.loading import Base
 from lm.settings import BackendSettings
 from lm.suites import load_suite
@@ -43,7 +42,7 @@ from rl.comparison import compare
 from rl.failures import ends_update, kind_of
 from rl.gate import Check, comparison_checks, integrity_checks, reward_check
 from rl.launch import launched_training
-from rl.preference_data import rated_lengths
+from rl.preference_data import with_answer_length
 from rl.preflight import Readable, check_data, check_disk, check_settings, launcher_of, readable_rows
 from rl.rollout import Server
 from rl.training import Progress, measure_anchor
@@ -264,7 +263,7 @@ class _Run(Workspace):
         frozen.to_json(work)
         return {
             "hash": frozen.hash,
-            "answer_tokens": longest_answer(self.base.context, rated_lengths(self.base, frozen)),
+            "answer_tokens": with_answer_length(self.base, frozen, self.knobs.ppo).max_tokens,
             "ratings": frozen.ratings,
             **{kind: len(rows) for kind, rows in frozen.by_kind().items()},
             "left_out_rows": [{"kind": each.kind, "row": each.row} for each in learned.left_out],
