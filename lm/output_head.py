@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils import ModelOutput
 
 # Logits that are held at a time: 64 MB of float32. Each tile reads the head's matrix anew, so that it must hold many
 # positions: 110 over a vocabulary of 152,000.
@@ -40,7 +42,8 @@ class OutputHead:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        base: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+        inner = model.get_base_model() if isinstance(model, PeftModel) else model
+        base = cast(PreTrainedModel, inner)
         self.vocabulary = int(base.config.get_text_config().vocab_size)
         self.adapted = hasattr(base.get_output_embeddings(), "lora_A")
         self._trunk: nn.Module = base.base_model

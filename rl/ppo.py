@@ -144,7 +144,8 @@ class PPOTrainer(GRPOTrainer):
         with use_adapter(self.accelerator.unwrap_model(self.model), "ref"):
             reference, _ = self._read(sequences)
         answers = [
-            Answer(*sequence, *figures) for sequence, *figures in zip(sequences, logps, values, reference, strict=True)
+            Answer(ids, start, *figures)
+            for (ids, start), *figures in zip(sequences, logps, values, reference, strict=True)
         ]
         if sampled is not None:
             answers = [

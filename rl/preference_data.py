@@ -78,7 +78,7 @@ def check_evidence(algorithm: str, frozen: Frozen) -> None:
 def rated_lengths(base: Base, frozen: Frozen) -> list[int]:
     """Tokens of each different answer that was rated or written by a person, the token that ends it included."""
     texts = {text for pair in frozen.pairs for text in (pair.first, pair.second)}
-    texts |= {row.answer for row in (*frozen.thumbs, *frozen.scores, *frozen.tags)}
+    texts |= {row.answer for rows in (frozen.thumbs, frozen.scores, frozen.tags) for row in rows}
     if not texts:
         return []
     encoded = base.tokenizer(sorted(texts), add_special_tokens=False)["input_ids"]

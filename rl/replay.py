@@ -98,7 +98,8 @@ class ParentKL:
 
     def _through_head(self, ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
         """Summed KL of hidden states [N, width] and its gradient in those of the policy [N, width]."""
-        total, gradients = ours.new_zeros((), dtype=torch.promote_types(ours.dtype, torch.float32)), []
+        total = ours.new_zeros((), dtype=torch.promote_types(ours.dtype, torch.float32))
+        gradients: list[Tensor] = []
         for mine, parent in tiles(self._head.vocabulary, ours, theirs):
             mine = mine.requires_grad_()
             with torch.no_grad():
