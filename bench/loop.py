@@ -47,11 +47,11 @@ def serving(url: str) -> int:
 
 
 @contextmanager
-def server(home: Path) -> Iterator[str]:
+def server(home: Path, model: str = "starter") -> Iterator[str]:
     """A running `ratchet serve`; gives its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "ratchet", "serve", "--port", str(port), "--home", str(home)]
+    command = [sys.executable, "-m", "ratchet", "serve", "--port", str(port), "--home", str(home), "--model", model]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:

@@ -57,7 +57,7 @@ def completions_router(service: Service, pace: Pace) -> APIRouter:
     )
     async def complete(body: ChatRequest, request: Request) -> Response:
         pace.step(people.named_in(request, body.user))
-        await asyncio.to_thread(check_model, service, request, body.model)
+        await asyncio.to_thread(check_model, service, request, body.model or ALIAS)
         turns = await asyncio.to_thread(_turns, service, body, request)
         replies = await _begin_all(service, turns, sampling_of(body, service.sampling))
         head = _head(replies, bool(body.stream))

@@ -237,9 +237,9 @@ def app(store: Store, tiny_base: Base) -> FastAPI:
     return build_app(store, OwnEngine(Engine(tiny_base, ENGINE)), ChatSettings(), SAMPLING)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium."""
+    """Chromium, for one module: while playwright runs, its event loop keeps asynchronous tests from theirs."""
     from playwright.sync_api import sync_playwright
 
     from .browsing import ARGUMENTS, chromium
