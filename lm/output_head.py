@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 # Logits that are held at a time: 64 MB of float32. Each tile reads the head's matrix anew, so that it must hold many
 # positions: 110 over a vocabulary of 152,000.

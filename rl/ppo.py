@@ -144,8 +144,8 @@ class PPOTrainer(GRPOTrainer):
         with use_adapter(self.accelerator.unwrap_model(self.model), "ref"):
             reference, _ = self._read(sequences)
         answers = [
-            Answer(ids, start, *figures)
-            for (ids, start), *figures in zip(sequences, logps, values, reference, strict=True)
+            Answer(ids, start, logp, value, referred)
+            for (ids, start), logp, value, referred in zip(sequences, logps, values, reference, strict=True)
         ]
         if sampled is not None:
             answers = [
