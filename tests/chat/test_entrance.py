@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import json
 import re
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
@@ -209,24 +209,35 @@ class Tab:
 
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
-        events = client.get("/config").json()["dependencies"]
-        self.numbers = {each["api_name"]: each["id"] for each in events}
+        config = client.get("/config").json()
+        self.numbers = {each["api_name"]: each["id"] for each in config["dependencies"]}
+        self.two = next(each["id"] for each in config["components"] if each["props"].get("elem_id") == "two")
+        self.at = ""  # the open conversation
+        self.name = secrets.token_hex(8)
 
-    def event(self, name: str, data: list[Any], event_data: Any = None) -> httpx.Response:
+    def event(self, name: str, data: list[Any], event_data: Any = None, trigger: int | None = None) -> httpx.Response:
         """An event that is answered by its own request."""
-        body = {"data": data, "fn_index": self.numbers[name], "session_hash": "tab", "event_data": event_data}
-        return self.client.post("/gradio_api/run/predict", json=body)
+        body = {"data": data, "fn_index": self.numbers[name], "session_hash": self.name, "event_data": event_data}
+        return self.client.post("/gradio_api/run/predict", json=body | {"trigger_id": trigger})
 
-    def send(self, text: str, event: str = "send") -> list[dict[str, Any]]:
-        """Ask, and wait for the answer; the conversation as it is shown then."""
-        body = {"data": [text, []], "fn_index": self.numbers[event], "session_hash": "tab"}
-        assert self.client.post("/gradio_api/queue/join", json=body).status_code == 200
-        with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": "tab"}) as stream:
-            for line in stream.iter_lines():
-                if line.startswith("data:") and (said := json.loads(line[5:]))["msg"] == "process_completed":
-                    assert said["success"]
-                    return list(self.event("start", []).json()["data"][1]["value"])
-        raise AssertionError("no answer came")
+    def send(self, text: str, *, two: bool = False) -> list[dict[str, Any]]:
+        """Ask, and wait for the end of the answer, or of both; the conversation as it is shown then."""
+        asked = self.event("send", [text, self.at, self.at], trigger=self.two if two else None)
+        _, taken, made, _ = asked.json()["data"]
+        assert taken == text
+        self.at = self.at or made
+
+        def shown() -> list[dict[str, Any]] | None:
+            _, chat, pair, _, _, verdict, *_ = self.event("look", [self.at, self.at, None]).json()["data"]
+            there: list[dict[str, Any]] = chat["value"]
+            answered = there[-1]["role"] == "assistant" and there[-1]["metadata"].get("id")
+            return there if answered or (pair["visible"] and verdict["visible"]) else None
+
+        return until(shown)
+
+    def waiting(self) -> str:
+        """The id of the left one of two answers that wait for a verdict."""
+        return str(self.event("look", [self.at, self.at, None]).json()["data"][9]["value"])
 
 
 @contextmanager
@@ -244,12 +255,13 @@ def test_whom_the_key_speaks_for_chats_and_rates_at_the_page(locked: Running) ->
         shown = tab.send("Hello")
         kept = until(lambda: last_generation(locked.store, "Ann"))
         assert (kept.surface, kept.messages[-1]["content"]) == ("page", "Hello")
-        assert tab.event("thumb", [shown], {"index": 1, "value": "", "liked": True}).status_code == 200
+        assert tab.event("thumb", [shown, ""], {"index": 1, "value": "", "liked": True}).status_code == 200
     with locked.store.session(reading=True) as session:
         ann = person(session, None, "Ann").id
         assert [each.kind for each in present(session, kept.id, ann)] == ["thumb"]
     with at_page(locked, secret) as elsewhere:  # another browser, the same person
-        assert "Hello" in elsewhere.event("start", []).text
+        opened, _ = elsewhere.event("start", [None]).json()["data"]
+        assert "Hello" in elsewhere.event("look", [opened, "", None]).text
 
 
 def test_a_key_of_nobody_leaves_the_page_to_the_cookie(locked: Running) -> None:
@@ -265,12 +277,12 @@ def test_a_key_that_may_not_rate_does_not_rate_at_the_page(locked: Running) -> N
     with at_page(locked, secret) as tab:
         shown = tab.send("Hello")
         kept = until(lambda: last_generation(locked.store, "Bo"))
-        answer = tab.event("thumb", [shown], {"index": 1, "value": "", "liked": True})
+        answer = tab.event("thumb", [shown, ""], {"index": 1, "value": "", "liked": True})
         assert "lacks the scope rate" in answer.text
         tab.event("reasons", [["Clear"], shown[1]["metadata"]["id"]])
         tab.event("words", ["a comment", "a correction", shown[1]["metadata"]["id"]])
-        pair = tab.send("And now?", "send_for_two")
-        tab.event("judge", [None, pair])
+        tab.send("And now?", two=True)
+        tab.event("judge", [None, tab.waiting()])
     with locked.store.session(reading=True) as session:
         theirs = session.scalars(select(Generation).where(Generation.person_id == kept.person_id)).all()
         assert len(theirs) == 3
@@ -284,6 +296,6 @@ def test_a_revoked_key_ends_its_pages(locked: Running) -> None:
         with locked.store.session() as session:
             revoke_key(session, key_id)
         until(lambda: tab.client.get("/config").status_code == 401)
-        assert tab.event("start", []).status_code == 401
+        assert tab.event("start", [None]).status_code == 401
         assert len(Form(tab.client.get("/").text).forms) == 1
         assert re.search("needs a key", tab.client.post("/gradio_api/queue/join", json={}).text)
