@@ -18,8 +18,9 @@ STEP = 16  # lengths come in multiples of it
 def longest_answer(context: int, rated: Sequence[int] | None = None) -> int:
     """The longest answer, in tokens.
 
-    A chat gives half of the context. A training gives what the answers that people rated need: its reward knows nothing
-    of longer ones, and an answer that is cut says little about the one that people would have seen.
+    A chat gives half of the context. A training gives what the answers that people rated need, and no more than the
+    longest of them had: its reward knows nothing of longer ones, and an answer that is cut says little about the one
+    that people would have seen.
 
     Args:
         context: tokens of prompt and answer together.
@@ -30,7 +31,8 @@ def longest_answer(context: int, rated: Sequence[int] | None = None) -> int:
         return most
     ordered = sorted(rated)
     common = ordered[math.ceil(COMMON * len(ordered)) - 1]
-    return min(most, max(LEAST, math.ceil(common * ROOM / STEP) * STEP))
+    needed = min(common * ROOM, ordered[-1])
+    return min(most, max(LEAST, math.ceil(needed / STEP) * STEP))
 
 
 def answer_limit(sampling: Sampling, context: int) -> int:
