@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
@@ -42,8 +41,8 @@ class OutputHead:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        inner = model.get_base_model() if isinstance(model, PeftModel) else model
-        base = cast(PreTrainedModel, inner)
+        inside = getattr(model, "get_base_model", None)
+        base = cast(PreTrainedModel, inside() if inside else model)
         self.vocabulary = int(base.config.get_text_config().vocab_size)
         self.adapted = hasattr(base.get_output_embeddings(), "lora_A")
         self._trunk: nn.Module = base.base_model
