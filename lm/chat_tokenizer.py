@@ -59,7 +59,7 @@ def _choose_template(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
             hint="Write the one to use into chat_template.jinja, in that folder.",
         )
     if not isinstance(template["default"] if isinstance(template, dict) else template, str):
-        raise Problem(f"The chat template in {folder} is no text.", hint="Mend tokenizer_config.json.")
+        raise Problem(f"The chat template in {folder} is no text.", hint="Fix tokenizer_config.json.")
 
 
 def _take_end(tokenizer: PreTrainedTokenizerBase, folder: Path, config: PreTrainedConfig) -> None:
@@ -84,13 +84,13 @@ def _take_end(tokenizer: PreTrainedTokenizerBase, folder: Path, config: PreTrain
 def _try_template(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Refuse a template that fails on a plain question, on a second one, or leaves out what is asked."""
     question, answer = {"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}
-    mend = "Mend chat_template (in chat_template.jinja or tokenizer_config.json), or give another model."
+    fix = "Fix chat_template (in chat_template.jinja or tokenizer_config.json), or give another model."
     try:
         parts = manner(tokenizer).parts
         asked = render(tokenizer, [question], parts)
         render(tokenizer, [question, answer, question], parts)
     except TemplateError as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Problem(f"The chat template in {folder} fails on a plain question: {reason:.200}", hint=mend) from error
+        raise Problem(f"The chat template in {folder} fails on a plain question: {reason:.200}", hint=fix) from error
     if QUESTION not in asked:
-        raise Problem(f"The chat template in {folder} leaves out what the user says.", hint=mend)
+        raise Problem(f"The chat template in {folder} leaves out what the user says.", hint=fix)

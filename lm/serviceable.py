@@ -28,10 +28,10 @@ def load_serviceable(
     base = load_base(name, device, dtype)
     try:
         Slots(base, EngineSettings(slots=1, prefix_cache=0), context=2)
+        return base
     except UnfitFormat as unfit:
         if dtype != "auto" or base.model.dtype == torch.float32:
             raise
         warn(f"{unfit} The model runs in float32 instead.")
-        del base
-        return load_base(name, device, "float32")
-    return base
+    del base  # and with the error its frames are gone: the first copy's memory is free before the second is read
+    return load_base(name, device, "float32")

@@ -8,7 +8,7 @@
 | database | busy, full, out of reach | no | stays open |
 | server that answers rollouts | gone, full, late | no | stays open |
 | any other `Problem` | what the data or the settings make impossible | yes | ends as `failed` |
-| any other error | what nobody foresaw | unknown | stays open; ends as `failed` if its step meets the same kind again |
+| any other error | unhandled | unknown | stays open; ends as `failed` if its step meets the same kind again |
 
 An update that stays open goes on where it stopped, with the data and settings that it began with; one that ended leaves
 the way free for a new one with what is in the store and the settings then. `ratchet update --discard` ends an open one.

@@ -168,20 +168,20 @@ REFUSED: dict[str, tuple[Change, str, str]] = {
     "no template": (without("chat_template.jinja"), "no chat template", "tuned to chat"),
     "an empty template": (template(""), "no chat template", "tuned to chat"),
     "a template that is a number": (
-        both(without("chat_template.jinja"), keys(SPELLING, chat_template=5)), "is no text", "Mend"),
+        both(without("chat_template.jinja"), keys(SPELLING, chat_template=5)), "is no text", "Fix"),
     "a list that names no template": (
         both(without("chat_template.jinja"), keys(SPELLING, chat_template=[{"name": "chat"}])), "tokenizer", ""),
-    "a template that is no Jinja": (template("{% for %}"), "fails on a plain question", "Mend"),
-    "a template that refuses": (template("{{ raise_exception('not today') }}"), "not today", "Mend"),
-    "a template that wants tools": (template("{% for tool in tools %}{% endfor %}" + TEMPLATE), "fails", "Mend"),
-    "a template that divides by zero": (template("{{ 1 // 0 }}"), "ZeroDivisionError", "Mend"),
+    "a template that is no Jinja": (template("{% for %}"), "fails on a plain question", "Fix"),
+    "a template that refuses": (template("{{ raise_exception('not today') }}"), "not today", "Fix"),
+    "a template that wants tools": (template("{% for tool in tools %}{% endfor %}" + TEMPLATE), "fails", "Fix"),
+    "a template that divides by zero": (template("{{ 1 // 0 }}"), "ZeroDivisionError", "Fix"),
     "a template that wants a system message": (
         template("{% if messages[0].role != 'system' %}{{ raise_exception('first: system') }}{% endif %}" + TEMPLATE),
-        "first: system", "Mend"),
+        "first: system", "Fix"),
     "a template for one question": (
         template("{% if messages | length > 1 %}{{ raise_exception('one only') }}{% endif %}" + TEMPLATE),
-        "one only", "Mend"),
-    "a template that says the same": (template("Hello."), "leaves out what the user says", "Mend"),
+        "one only", "Fix"),
+    "a template that says the same": (template("Hello."), "leaves out what the user says", "Fix"),
     **{f"a Git LFS pointer for {file}": (holds(file, POINTER), f"{file} is a pointer of Git LFS", "git lfs pull")
        for file in (WEIGHTS, CONFIG, "tokenizer.json", SPELLING, "chat_template.jinja")},
     "several pointers": (

@@ -35,7 +35,7 @@ def test_what_would_come_again_is_told_from_what_would_not(error: BaseException,
     assert kind_of(error) == kind
 
 
-def test_what_nobody_foresaw_ends_an_update_the_second_time() -> None:
+def test_an_unhandled_exception_ends_an_update_the_second_time() -> None:
     once = [{"step": "train", "status": "failed", "detail": {"error": "KeyError"}}]
     assert not ends_update(KeyError("a"), "train", [])
     assert ends_update(KeyError("b"), "train", once)

@@ -72,7 +72,7 @@ def test_a_failure_that_would_come_again_ends_the_update_and_the_next_begins_wit
     assert verdicts(store) == ["failed", None]
 
 
-def test_what_nobody_foresaw_is_tried_once_more(
+def test_an_unhandled_exception_is_tried_once_more(
     store: Store, tiny_base: Base, knobs: Knobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rl.update, "fit_reward", broken(KeyError("dataset")))
