@@ -10,10 +10,12 @@ from __future__ import annotations
 TOGGLE_SIDE = "() => { document.getElementById('house').classList.toggle('side-open') }"
 CLOSE_SIDE = "() => { document.getElementById('house').classList.remove('side-open') }"
 
-# at, seen -> bell. Ring: there may be something new to draw.
-RING = """(at, seen) => {
-  sessionStorage.setItem('ratchet-at', at ?? '');
-  window.ratchetAt = at;
+# The conversation that is open is known here and nowhere else: a component's value may be one that another event is
+# about to change. Events that need it get it by `HERE`, in the place of their last input but one.
+
+# seen -> bell. Ring: there may be something new to draw.
+RING = """(seen) => {
+  sessionStorage.setItem('ratchet-at', window.ratchetAt ?? '');
   if (seen === 'redraw') window.ratchetRedraw = true;
   return [`${performance.now()}-${Math.random()}`];
 }"""
@@ -29,27 +31,37 @@ LOOK = """async (at, made, seen) => {
   window.ratchetRedraw = false;
   return [window.ratchetAt ?? at, made, redraw ? 'redraw' : window.ratchetSeen ?? seen];
 }"""
-# seen -> . The look was drawn.
-LOOKED = """(seen) => {
+# seen, talks -> talks. The look was drawn; the list marks what is open, whatever was clicked meanwhile.
+LOOKED = """(seen, marked) => {
   if (seen !== 'redraw') window.ratchetSeen = seen;
   window.ratchetLooks = 0;
-  return [];
+  const open = window.ratchetAt || null;
+  return [(marked || null) === open ? { __type__: 'update' } : open];
 }"""
 
 # at -> at. What was open in this tab before it was loaded anew; null in a new tab.
 RECALL = "(at) => [sessionStorage.getItem('ratchet-at')]"
+# at -> . What the server opened for a page that was loaded, unless the person was faster.
+BEGIN = "(at) => { window.ratchetAt ??= at ?? ''; return [] }"
 
-# talks -> at
-OPEN = "(id) => [id ?? '']"
-# -> at, talks
-NEW = "() => ['', null]"
+# talks ->
+OPEN = "(id) => { window.ratchetAt = id ?? ''; return [] }"
+# -> talks
+NEW = "() => { window.ratchetAt = ''; return [null] }"
+# ..., at, made -> the same, with the conversation that is open now.
+HERE = """(...given) => {
+  const open = window.ratchetAt ?? sessionStorage.getItem('ratchet-at') ?? '';
+  return [...given.slice(0, -2), open, given.at(-1)];
+}"""
+# at -> at
+HERE_ALONE = "() => [window.ratchetAt ?? '']"
 
-# box, sent, at, made -> box, at, talks. After a message was taken: out of the box goes what was sent, and not what was
-# typed since; a conversation begun with it is opened, unless another one was opened meanwhile.
-TAKEN = """(box, sent, at, made) => {
-  const rest = sent && (box ?? '').startsWith(sent) ? box.slice(sent.length) : box;
-  const open = sent && made && !at ? made : at;
-  return [rest, open, open || null];
+# box, sent, made -> box. After a message was taken: out of the box goes what was sent, and not what was typed since; a
+# conversation begun with it is opened, unless another one was opened meanwhile.
+TAKEN = """(box, sent, made) => {
+  if (sent && made && made !== window.ratchetMade && !window.ratchetAt) window.ratchetAt = made;
+  if (sent) window.ratchetMade = made;
+  return [sent && (box ?? '').startsWith(sent) ? box.slice(sent.length) : box];
 }"""
 
 # box -> box. Until the draft was read, an empty box is not one.

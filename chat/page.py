@@ -94,7 +94,7 @@ def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings
     }
 
     def ring(event: Dependency) -> None:
-        event.then(None, [memory.at, memory.seen], [memory.bell], js=browser.RING)
+        event.then(None, [memory.seen], [memory.bell], js=browser.RING)
 
     look = gr.on(
         [memory.bell.change, parts.timer.tick],
@@ -109,25 +109,26 @@ def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings
         **common,
     )
     for end in (look.success, look.failure):
-        end(None, [memory.seen], None, js=browser.LOOKED)
-    ring(page.load(screen.start, [memory.at], [memory.at, parts.talks], js=browser.RECALL, **common))
+        end(None, [memory.seen, parts.talks], [parts.talks], js=browser.LOOKED)
+    loaded = page.load(screen.start, [memory.at], [memory.at], js=browser.RECALL, **common)
+    ring(loaded.then(None, [memory.at], None, js=browser.BEGIN))
     page.load(None, [box], [box], js=browser.RECALL_DRAFT)
     box.change(None, [box], None, js=browser.KEEP_DRAFT)
 
     words = [parts.comment, parts.correction, memory.rated]
     panel = [parts.details, parts.about, parts.reasons, parts.comment, parts.correction, memory.rated]
-    asked: dict[str, Any] = {"outputs": [status, memory.sent, memory.made, memory.seen], **common}
+    answered = [status, memory.sent, memory.made, memory.seen]
+    here, asked = [memory.at, memory.made], {"outputs": answered, "js": browser.HERE, **common}
     for event in (
         # One event, so that a click on the heels of Enter does not send the same words twice.
-        gr.on([box.submit, parts.two.click], turns.send, [box, memory.at, memory.made], **asked),
-        chat.example_select(turns.send_example, [memory.at, memory.made], **asked),
-        chat.retry(turns.retry, [chat], **asked),
-        chat.edit(turns.edit, [chat], **asked),
+        gr.on([box.submit, parts.two.click], turns.send, [box, *here], **asked),
+        chat.example_select(turns.send_example, here, **asked),
+        chat.retry(turns.retry, [chat], answered, **common),
+        chat.edit(turns.edit, [chat], answered, **common),
     ):
-        taken = [box, memory.sent, memory.at, memory.made]
-        ring(event.then(None, taken, [box, memory.at, parts.talks], js=browser.TAKEN))
+        ring(event.then(None, [box, memory.sent, memory.made], [box], js=browser.TAKEN))
         event.then(opinions.tidy, words, panel, **common)
-    box.stop(turns.stop, [memory.at], None, **common)
+    box.stop(turns.stop, [memory.at], None, js=browser.HERE_ALONE, **common)
 
     judged: dict[str, Any] = {"outputs": [status, *panel, memory.kept, memory.seen, chat], **common}
     # By default a click is dropped while the one before is on its way to the store.
@@ -152,8 +153,8 @@ def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings
     consent = parts.consent.input(opinions.consent, [parts.consent], trigger_mode="always_last", **judged)
     ring(consent)
     for event in (
-        parts.talks.input(None, [parts.talks], [memory.at], js=browser.OPEN),
-        parts.new.click(None, None, [memory.at, parts.talks], js=browser.NEW),
+        parts.talks.input(None, [parts.talks], None, js=browser.OPEN),
+        parts.new.click(None, None, [parts.talks], js=browser.NEW),
     ):
         ring(event)
         event.then(opinions.tidy, words, panel, **common)

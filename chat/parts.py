@@ -47,7 +47,7 @@ class Parts:
 class Memory:
     """What the page knows and does not show. It is the browser's: a server that was started anew needs none of it."""
 
-    at: gr.Textbox  # the id of the conversation that is open; empty: a new one
+    at: gr.Textbox  # where the browser puts the id of the open conversation for a handler; empty: a new one
     rated: gr.Textbox  # the id of the message that the panel is about
     sent: gr.Textbox  # the text that was taken from the box last
     made: gr.Textbox  # the id of the conversation that was begun with it

@@ -78,7 +78,7 @@ class Screen:
             return at if at is not None and at in ("", *own) else next(iter(own), "")
 
         opened = await asyncio.to_thread(choose)
-        return {self.parts.memory.at: opened, self.parts.talks: gr.Radio(value=opened or None)}
+        return {self.parts.memory.at: opened}
 
     async def look(self, at: str | None, made: str | None, packed: str | None, request: gr.Request) -> Step:
         """Draw what has changed.

@@ -260,7 +260,7 @@ def test_whom_the_key_speaks_for_chats_and_rates_at_the_page(locked: Running) ->
         ann = person(session, None, "Ann").id
         assert [each.kind for each in present(session, kept.id, ann)] == ["thumb"]
     with at_page(locked, secret) as elsewhere:  # another browser, the same person
-        opened, _ = elsewhere.event("start", [None]).json()["data"]
+        [opened] = elsewhere.event("start", [None]).json()["data"]
         assert "Hello" in elsewhere.event("look", [opened, "", None]).text
 
 
