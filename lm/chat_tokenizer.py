@@ -47,15 +47,12 @@ def context_of(tokenizer: PreTrainedTokenizerBase, folder: Path, config: PreTrai
 
 def _choose_template(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     template: Any = tokenizer.chat_template
-    if isinstance(template, dict) and len(template) == 1:
-        [template] = template.values()
-        tokenizer.chat_template = template
     if not template:
         raise Problem(f"The model in {folder} has no chat template.", hint="Give a model that was tuned to chat.")
     if isinstance(template, dict) and "default" not in template:
         raise Problem(
-            f"The model in {folder} has several chat templates ({', '.join(sorted(map(str, template)))}) and none of "
-            'them is named "default".',
+            f"The model in {folder} has named chat templates ({', '.join(sorted(map(str, template)))}), and none is "
+            'named "default".',
             hint="Write the one to use into chat_template.jinja, in that folder.",
         )
     if not isinstance(template["default"] if isinstance(template, dict) else template, str):

@@ -12,8 +12,9 @@ from lm.engine import Engine
 from lm.evaluation import accuracy_by_skill, answers_to
 from lm.likelihood import mean_kl
 from lm.loading import Base
+from lm.offline import offline_settings
 from lm.prompts import Message, encode_chat
-from lm.settings import EngineSettings, Sampling
+from lm.settings import Sampling
 from lm.stream import Completion
 from lm.suites import Item
 from reward.model import RewardModel
@@ -48,8 +49,8 @@ def compare(
     """
     asked, ids = distinct(base, ppo, prompts, settings.win_prompts)
     longest = max(map(len, [*ids, *(encode_chat(base, item.messages) for item in questions)]))
-    context = min(base.context, longest + ppo.max_tokens)
-    with Engine(base, EngineSettings(slots=32, context=context)) as engine:
+    most = max(len(ids), len(questions))
+    with Engine(base, offline_settings(base, longest + ppo.max_tokens, most)) as engine:
         engine.install(PARENT, parent)
         engine.install(CANDIDATE, candidate)
         samplings = [
@@ -63,7 +64,7 @@ def compare(
             )
         accuracy = {}
         for name in (PARENT, CANDIDATE):
-            greedy = Sampling(temperature=0.0, max_tokens=ppo.max_tokens)
+            greedy = Sampling(temperature=0.0, max_tokens=min(ppo.max_tokens, settings.skill_tokens))
             said = answers_to(
                 engine, name, questions, greedy, progress=_labelled(progress, f"{name} skills", len(questions))
             )

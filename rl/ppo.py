@@ -32,7 +32,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import use_adapter
 
-from lm.likelihood import Batch, Completed, batch_of, batches
+from lm.likelihood import Batch, Completed, batch_of, batches, groups_by_length
 from rl.advantages import generalised_advantages, normalised
 from rl.checkpoints import MarkComplete
 from rl.critic import Critic
@@ -40,7 +40,7 @@ from rl.losses import approximate_kl, clipped_policy_loss, clipped_value_loss, i
 from rl.rewards import AdaptiveKL, RewardScale, token_rewards
 from rl.rollout import RolloutFunction
 from rl.settings import PPOSettings
-from rl.token_scores import TokenScorer, TokenScores
+from rl.token_scores import TokenScorer, TokenScores, joined
 
 STATE = "ppo.json"  # in a checkpoint: controller, scale, and the rollout's number
 RewardFunction = Callable[..., list[float]]
@@ -249,15 +249,21 @@ class PPOTrainer(GRPOTrainer):
         random.Random(f"{self.args.seed} {self._rollouts} {epoch}").shuffle(order)
         share = self.args.per_device_train_batch_size
         begin = (minibatch * self.accelerator.num_processes + self.accelerator.process_index) * share
-        places = order[begin : begin + share]
+        drawn = order[begin : begin + share]
+        cut = [drawn]
+        if self.accelerator.num_processes == 1:  # several must run as many passes as each other
+            groups = groups_by_length([len(rollout.sequences[place][0]) for place in drawn])
+            cut = [[drawn[row] for row in group] for group in groups]
+        places = [place for group in cut for place in group]
         device = self.accelerator.device
         real = rollout.mask[places].bool()
         figures = {
             name: getattr(rollout, name)[places][real].to(device)
             for name in ("old_logps", "values", "returns", "advantages", "weights")
         }
-        batch = batch_of(rollout.sequences, places, self._tokenizer.pad_token_id, device, self._multiple)
-        return {"batch": batch, "tokens": float(rollout.mask.sum()), **figures}
+        pad = self._tokenizer.pad_token_id
+        parts = [batch_of(rollout.sequences, group, pad, device, self._multiple) for group in cut]
+        return {"batches": parts, "tokens": float(rollout.mask.sum()), **figures}
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """One minibatch; none that moves the policy beyond `stop_kl` of the one that gave the answers.
@@ -279,7 +285,7 @@ class PPOTrainer(GRPOTrainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         knobs = self.settings
-        scores = self._score(model, inputs["batch"])
+        scores = joined([self._score(model, batch) for batch in inputs["batches"]])
         policy_loss, clipped = clipped_policy_loss(
             scores.logps, inputs["old_logps"], inputs["advantages"], knobs.clip, knobs.log_ratio
         )

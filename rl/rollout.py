@@ -19,15 +19,14 @@ from lm.adapters import write_adapter
 from lm.backend import Prompt
 from lm.engine import Engine
 from lm.loading import Base
+from lm.offline import offline_settings
 from lm.remote.vllm import VLLM
-from lm.settings import BackendSettings, EngineSettings, Sampling
+from lm.settings import BackendSettings, Sampling
 from problems import Problem
 from rl.encoded_prompts import encode_prompt
 from rl.policy import policy_adapter
 from rl.settings import PPOSettings
 
-SLOTS = (32, 64)  # answers that the engine writes at the same time: so many at least, and at most
-HELD = 2**13  # tokens, slots times context, up to which more slots than the least are taken
 POLICY = "policy"  # the engine's and the server's name of the adapter in training
 
 RolloutFunction = Callable[[list[Any], Any], dict[str, Any]]
@@ -116,12 +115,8 @@ class EngineRollouts:
         It lives for one rollout: to make it takes milliseconds, the minibatches get its memory, and nothing that it has
         read would be of use to the next, since the policy is another one by then.
         """
-        context = min(self.base.context, longest + self.settings.max_tokens)
-        slots = min(self.settings.episodes, max(SLOTS[0], min(SLOTS[1], HELD // context)))
-        # A processor makes kernels for narrow numbers anew for each number of rows, and the rows of a rollout grow few.
-        narrow = self.base.device.type == "cpu" and self.base.model.dtype != torch.float32
-        settings = EngineSettings(slots=slots, context=context, prefix_cache=0, few_widths=narrow)
-        return Engine(self.base, settings)
+        context = longest + self.settings.max_tokens
+        return Engine(self.base, offline_settings(self.base, context, self.settings.episodes))
 
     def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """prompt_ids, completion_ids and logprobs (at the rollout's temperature), one list an answer."""

@@ -89,6 +89,7 @@ class StoppingSettings:
     max_mean_drop: float = 0.015  # of the accuracy on all skills' questions together, beyond one standard error
     max_kl: float = 10.0  # nats an answer away from the parent
     skill_items: int = 80  # questions a skill, of the suite's validation split
+    skill_tokens: int = 256  # of an answer to one, at most: what lm-evaluation-harness gives where a task is silent
     answers: int = 64  # each to a held-out prompt of its own: for the KL and the held-out judge
     ratings: int = 16  # held-out ratings below which nobody judges
     watched: float = 0.5  # share of the held-out conversations that the checks see; the gate's prompts are the others
@@ -106,6 +107,7 @@ class GateSettings:
     max_kl: float = 12.0  # nats an answer away from the parent
     win_prompts: int = 128  # different held-out prompts, at most, each asked once
     skill_items: int = 300  # questions a skill
+    skill_tokens: int = 256  # of an answer to one, at most
     temperature: float = 0.8  # of the answers that are compared
 
 

@@ -1,14 +1,13 @@
 """What PPO reads off one forward pass: log-probability, entropy and value of every token of the completions.
 
 A forward hook on the backbone hands on the hidden states that predict a completion's token and no other: prompts and
-padding never meet the output head. Logits of few tokens over a small vocabulary are made whole, by the model's own
-head. No larger tensor of the vocabulary is kept: TRL's fused head works in tiles, and computes them again in the
-backward pass.
+padding never meet the output head. Logits are made whole by the model's own head as long as they are not too large; no
+larger tensor of the vocabulary is kept: TRL's fused head works in tiles, and computes them again in the backward pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,9 @@ from torch.autograd.function import once_differentiable
 from lm.likelihood import Batch
 from rl.critic import Critic
 
-WHOLE = 2**22  # numbers of logits, tokens times vocabulary, up to which they are made whole
+# Numbers of logits, tokens times vocabulary, up to which they are made whole. A processor computes tiles again at twice
+# the time (NOTEBOOK.md) and has the memory: 256 MB in bfloat16. TRL's kernels for a GPU lose nothing.
+WHOLE, WHOLE_CPU = 2**22, 2**27
 TILE = 2**19  # numbers of them that are widened to float32 at a time: 2 MB
 
 
@@ -35,6 +36,13 @@ class TokenScores:
         """(log-probabilities, values) of each row's completion, on the CPU."""
         lengths = batch.scored.sum(1).tolist()
         return list(self.logps.cpu().split(lengths)), list(self.values.cpu().split(lengths))
+
+
+def joined(scores: Sequence[TokenScores]) -> TokenScores:
+    """The scores of several passes as of one, in their order."""
+    return TokenScores(
+        *(torch.cat([getattr(each, name) for each in scores]) for name in ("logps", "entropies", "values"))
+    )
 
 
 class TokenScorer:
@@ -73,7 +81,7 @@ class TokenScorer:
         self._scored = batch.scored
         try:
             tokens = batch.ids[:, 1:][batch.scored]
-            if len(tokens) * self.vocabulary <= WHOLE:
+            if len(tokens) * self.vocabulary <= (WHOLE_CPU if tokens.device.type == "cpu" else WHOLE):
                 logits = model(input_ids=batch.ids, attention_mask=batch.reads, use_cache=False).logits[0]
                 logps, entropies = self._of_logits(logits, tokens)
             else:

@@ -16,8 +16,9 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from lm.adapters import Adapter
 from lm.engine import Engine
 from lm.loading import Base
+from lm.offline import offline_settings
 from lm.prompts import Message
-from lm.settings import EngineSettings, Sampling
+from lm.settings import Sampling
 from reward.model import RewardModel
 from rl.algorithms import offline_rate, offline_trainer, online_trainer
 from rl.anchor import Anchor, adapter_parameters, anchor_here, fisher_information
@@ -65,9 +66,8 @@ def measure_anchor(
     name = "serving"
     asked = [encode_prompt(base, ppo, prompts[i % len(prompts)]) for i in range(settings.samples)]
     samplings = [Sampling(temperature=1.0, max_tokens=ppo.max_tokens, seed=seed + i) for i in range(len(asked))]
-    with Engine(
-        base, EngineSettings(slots=32, context=min(base.context, ppo.prompt_tokens + ppo.max_tokens))
-    ) as engine:
+    context = max(map(len, asked), default=0) + ppo.max_tokens
+    with Engine(base, offline_settings(base, context, len(asked))) as engine:
         engine.install(name, parent)
         answers = engine.generate(asked, samplings, name)
     policy = make_policy(base, parent, ppo, seed)

@@ -21,7 +21,8 @@ from lm.engine import Engine
 from lm.evaluation import answers_to, right_by_skill
 from lm.likelihood import mean_kl
 from lm.loading import Base
-from lm.settings import EngineSettings, Sampling
+from lm.offline import offline_settings
+from lm.settings import Sampling
 from lm.suites import Item
 from reward.model import fit_reward
 from reward.settings import RewardSettings
@@ -159,9 +160,10 @@ class Validation:
     ) -> None:
         self.base, self.parent, self.questions, self.ppo, self.seed = base, parent, questions, ppo, seed
         self.judge = judge
+        self._skill_tokens = min(ppo.max_tokens, settings.skill_tokens)
         self.prompts, self._asked = distinct(base, ppo, prompts, settings.answers)
-        context = min(base.context, ppo.prompt_tokens + ppo.max_tokens)
-        self._engine = Engine(base, EngineSettings(slots=32, context=context, prefix_cache=0))
+        most = max(len(self._asked), len(questions))
+        self._engine = Engine(base, offline_settings(base, ppo.prompt_tokens + ppo.max_tokens, most))
 
     def standing(self, adapter: Adapter) -> Standing:
         """Measure a policy; its rank, alpha and modules must be those that a policy from this parent has."""
@@ -193,7 +195,7 @@ class Validation:
     def _right(self) -> dict[str, tuple[bool, ...]]:
         if not self.questions:
             return {}
-        greedy = Sampling(temperature=0.0, max_tokens=self.ppo.max_tokens)
+        greedy = Sampling(temperature=0.0, max_tokens=self._skill_tokens)
         right = right_by_skill(self.questions, answers_to(self._engine, POLICY, self.questions, greedy))
         return {skill: tuple(verdicts) for skill, verdicts in right.items()}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lm.engine import Engine
-from lm.likelihood import batches, log_likelihood
+from lm.likelihood import PASS, batches, groups_by_length, log_likelihood
 from lm.settings import EngineSettings, Sampling
 from problems import Problem
 
@@ -32,6 +35,27 @@ def test_it_is_that_of_the_model_alone_in_the_given_order(tiny_base: Base) -> No
     found = Engine(tiny_base, EngineSettings(slots=2)).likelihood(PROMPTS, COMPLETIONS)
     wanted = [alone(tiny_base, prompt, completion) for prompt, completion in zip(PROMPTS, COMPLETIONS, strict=True)]
     assert found == pytest.approx(wanted, rel=1e-4)
+
+
+def cuts(count: int) -> Iterator[list[range]]:
+    """Every way to cut `count` places in a row into groups of neighbours."""
+    for ends in itertools.product([False, True], repeat=count - 1):
+        edges = [0, *(place + 1 for place, here in enumerate(ends) if here), count]
+        yield [range(*edge) for edge in itertools.pairwise(edges)]
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=7))
+def test_rows_are_cut_into_the_cheapest_groups_of_similar_length(lengths: list[int]) -> None:
+    groups = groups_by_length(lengths)
+    assert sorted(place for group in groups for place in group) == list(range(len(lengths)))
+    ordered = sorted(lengths)
+    cost = sum(len(group) * max(lengths[place] for place in group) + PASS for group in groups)
+    assert cost == min(sum(len(part) * ordered[part[-1]] + PASS for part in each) for each in cuts(len(lengths)))
+
+
+def test_short_answers_run_in_one_pass_and_a_long_one_beside_them_in_another() -> None:
+    assert groups_by_length([40, 60, 50, 30]) == [[3, 0, 2, 1]]
+    assert groups_by_length([40, 60, 900, 30]) == [[3, 0, 1], [2]]
 
 
 def test_an_adapter_changes_it_as_it_changes_the_engine_s_own_log_probabilities(

@@ -117,7 +117,6 @@ ENCODER = {"model_type": "bert", "architectures": ["BertForMaskedLM"]}
 WORKING: dict[str, Change] = {
     "as it is": lambda folder: None,
     "shards": shards,
-    "one named template": named(chat=TEMPLATE),
     "a default among templates": named(default=TEMPLATE, tool_use="{{ tools }}"),
     "the end in generation_config.json": ends_elsewhere,
     "no padding": keys(SPELLING, pad_token=...),
@@ -164,7 +163,8 @@ REFUSED: dict[str, tuple[Change, str, str]] = {
     "a diffusion pipeline": (both(empty, holds("model_index.json", "{}")), "diffusion pipeline", "language model"),
     "an empty folder": (empty, "config.json is missing", "folder"),
     "several templates without a default": (
-        named(chat=TEMPLATE, rag=TEMPLATE), "several chat templates (chat, rag)", "chat_template.jinja"),
+        named(chat=TEMPLATE, rag=TEMPLATE), "named chat templates (chat, rag)", "chat_template.jinja"),
+    "one template that is not the default": (named(rag=TEMPLATE), "named chat templates (rag)", "chat_template.jinja"),
     "no template": (without("chat_template.jinja"), "no chat template", "tuned to chat"),
     "an empty template": (template(""), "no chat template", "tuned to chat"),
     "a template that is a number": (

@@ -17,6 +17,7 @@ import torch
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
+import lm.likelihood
 from lm.loading import Base, load_base
 from problems import Problem
 from rl.arguments import prompt_stream, trainer_arguments
@@ -214,7 +215,13 @@ def test_an_answer_that_does_not_end_is_fined_as_far_as_its_parents_answers_end(
     assert len(set(paid)) > 1
 
 
-def test_a_rollout_and_a_minibatchs_loss_equal_a_float64_reference(tiny_base: Base, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_rollout_and_a_minibatchs_loss_equal_a_float64_reference(
+    tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: bool
+) -> None:
+    """Also where a minibatch is cut into several passes, by length."""
+    if cut:
+        monkeypatch.setattr(lm.likelihood, "PASS", 1)
     knobs = replace(SETTINGS, value_warmup=0, entropy=0.01, lam=0.9, gamma=0.99, kl=0.3, missing_eos=-0.5)
     ppo = trainer(tiny_base, tmp_path, knobs)
     moved(ppo, 0.05)
@@ -251,7 +258,8 @@ def test_a_rollout_and_a_minibatchs_loss_equal_a_float64_reference(tiny_base: Ba
     moved(ppo, 0.03)
     found = ppo._compute_loss(ppo.model, inputs).item()
     total, exact = 0.0, in_float64(ppo)
-    places = inputs["batch"].rows
+    places = [row for batch in inputs["batches"] for row in batch.rows]
+    assert (len(inputs["batches"]) > 1) == cut
     for row in places:
         ids, start = rollout.sequences[row]
         now, n = plain(exact, ids, start), len(ids) - start
@@ -305,7 +313,7 @@ def test_each_epoch_meets_every_answer_once_and_in_other_company(tiny_base: Base
 
     class Watched(PPOTrainer):
         def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-            met.append(inputs["batch"].rows)
+            met.append([row for batch in inputs["batches"] for row in batch.rows])
             return super()._compute_loss(model, inputs)
 
     trainer(tiny_base, tmp_path, replace(SETTINGS, updates=2, stop_kl=0.0), kind=Watched).train()

@@ -29,7 +29,7 @@ def critic(tiny_base: Base) -> Critic:
 def test_scores_are_those_of_the_plain_model(
     tiny_base: Base, critic: Critic, monkeypatch: pytest.MonkeyPatch, whole: int
 ) -> None:
-    monkeypatch.setattr(rl.token_scores, "WHOLE", whole)
+    monkeypatch.setattr(rl.token_scores, "WHOLE_CPU", whole)
     model = twin(tiny_base.model)
     add_fused_lm_head(model, temperature=TEMPERATURE, outputs=("log_probs", "entropy"))
     scorer = TokenScorer(model.base_model, critic, VOCABULARY, TEMPERATURE)
@@ -53,7 +53,7 @@ def test_scores_are_those_of_the_plain_model(
 def test_gradients_are_those_of_the_plain_model_and_values_move_the_critic_alone(
     tiny_base: Base, critic: Critic, monkeypatch: pytest.MonkeyPatch, whole: int
 ) -> None:
-    monkeypatch.setattr(rl.token_scores, "WHOLE", whole)
+    monkeypatch.setattr(rl.token_scores, "WHOLE_CPU", whole)
     model = twin(tiny_base.model)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
     scorer = TokenScorer(model.base_model, critic, VOCABULARY, 1.0, entropy_moves=True)
