@@ -2,12 +2,14 @@
 
 Defaults, then `ratchet.toml`, then `RATCHET_*` in the environment, then flags. A key of a section is `[section] key =
 ...` in the file and `RATCHET_SECTION_KEY` in the environment; a key of no section stands at the top of the file and is
-`RATCHET_KEY`. An unknown key is refused with the nearest known name.
+`RATCHET_KEY`; a list is written there with commas between, or as JSON. An unknown key is refused with
+the nearest known name.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -133,7 +135,21 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         key = variable.removeprefix(ENVIRONMENT).lower()
         section, _, rest = key.partition("_")
         if section in SECTIONS and rest:
-            found.setdefault(section, {})[rest] = value
+            found.setdefault(section, {})[rest] = _listed(value) if _is_list(section, rest) else value
         else:
             found[key] = value
     return found
+
+
+def _is_list(section: str, key: str) -> bool:
+    return any(each.name == key and str(each.type).startswith("tuple[") for each in fields(SECTIONS[section]))
+
+
+def _listed(value: str) -> Any:
+    """A list as a variable holds it; what looks like JSON and is none is refused as a value of the wrong type."""
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return [each.strip() for each in value.split(",") if each.strip()]

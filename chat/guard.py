@@ -1,7 +1,8 @@
 """The door: which requests are let in, how large they may be, and the headers that go out with every answer.
 
-Browsers send cookies along with requests that other sites start, and the page's own queue would take them; so anything
-that writes must come from this site's own pages or carry no Origin at all, as programs do.
+A request must call the server by one of its names, whatever it asks for (`chat/hosts.py`). Browsers send cookies along
+with requests that other sites start, and the page's own queue would take them; so anything that writes must come from
+this site's own pages or carry no Origin at all, as programs do.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat.errors import error_body
+from chat.hosts import Hosts
 from chat.people import COOKIE, new_cookie
 from chat.settings import ChatSettings
 
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # Of Gradio's own routes, those that the page does without: files from anybody to this disk, and requests to elsewhere.
 CLOSED = ("/gradio_api/upload", "/gradio_api/proxy=")
 READING = {"GET", "HEAD", "OPTIONS"}
@@ -43,15 +44,17 @@ class Guard:
     """ASGI middleware around the whole application, the mounted page included."""
 
     def __init__(self, app: ASGIApp, settings: ChatSettings) -> None:
-        self.app, self.settings = app, settings
+        self.app, self.settings, self.hosts = app, settings, Hosts(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse foreign writers (403) and large bodies (413); add the headers, and a cookie where there is none."""
+        """Refuse wrong names (400, 421), foreign writers (403) and large bodies (413); add the headers, and a cookie
+        where there is none.
+        """
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        cookie = self._cookie(scope, headers)
+        cookie: str | None = None
 
         async def send_dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -62,6 +65,10 @@ class Guard:
                     out.append("Set-Cookie", cookie)
             await send(message)
 
+        if (refusal := self._misnamed(headers)) is not None:
+            await refusal(scope, receive, send_dressed)
+            return
+        cookie = self._cookie(scope, headers)
         if (scope["type"] == "websocket" or scope["method"] not in READING) and not self._same_site(headers):
             message = (
                 f"requests from {headers['origin']} may not change anything here; "
@@ -100,12 +107,21 @@ class Guard:
         origin = headers.get("origin")
         if origin is None or origin in self.settings.allowed_origins:
             return True
-        parts = urlsplit(origin)
-        if parts.netloc.lower() != headers.get("host", "").lower():
-            return False
-        # A foreign name that was made to point at this machine looks like the same site (DNS rebinding): a server that
-        # listens on loopback only is known to its own pages by loopback's names.
-        return self.settings.host not in LOOPBACK or parts.hostname in LOOPBACK
+        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()  # a name of ours: seen to before
+
+    def _misnamed(self, headers: Headers) -> JSONResponse | None:
+        """The refusal of a request that calls the server by a name that is not its own, or by none or several."""
+        called = headers.getlist("host")
+        if len(called) == 1 and self.hosts.known(called[0]):
+            return None
+        if len(called) != 1 or not called[0]:
+            body = error_body("a request must say which host it wants, once", type="invalid_request_error")
+            return JSONResponse(body, 400)
+        message = (
+            f"this chat does not answer to the name {called[0]}; whoever runs it can add a name to allowed_hosts of "
+            "the chat's settings"
+        )
+        return JSONResponse(error_body(message, type="invalid_request_error", code="unknown_host"), 421)
 
     def _cookie(self, scope: Scope, headers: Headers) -> str | None:
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":

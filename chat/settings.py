@@ -12,8 +12,9 @@ from problems import Problem
 class ChatSettings:
     """Settings of the page, the HTTP API and the server that carries them."""
 
-    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0 lets other machines in
+    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0 lets others in: require_key, or open_to_all
     port: int = 7860  # port to listen on
+    allowed_hosts: tuple[str, ...] = ()  # further names that it is called by, e.g. "chat.example.org" behind a proxy
     title: str = "Ratchet"  # the name on the page
     pair_share: float = 0.2  # share of turns on the page answered twice, side by side, to be compared
     candidates: int = 6  # answers made for such a turn, of which a reward model chooses the two; 2: no choosing
@@ -29,6 +30,7 @@ class ChatSettings:
     loaded_versions: int = 4  # versions kept in memory beside what serves and the canary, the last asked for by name
     ratings_per_minute: int = 600  # most that one person may give; 0: no limit
     require_key: bool = False  # whether API and page are for holders of a key alone: ratchet key add
+    open_to_all: bool = False  # whether other machines are let in though nobody is asked for a key
     requests_per_minute: int = 0  # most completions that one person may ask for by the API; 0: no limit
     log_format: Literal["text", "json"] = "text"  # how the server's log is written on stderr, a line an event
     log_level: Literal["debug", "info", "warning", "error"] = "warning"  # info logs every answer and call of the API

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from store.database import Store
     from store.frozen import Frozen
 
-FLAGS = ("home", "model", "host", "port")  # options that are settings, by the name of their parameter
-SECTION = {"host": "chat.host", "port": "chat.port"}
+FLAGS = ("home", "model", "host", "port", "open_to_all")  # options that are settings, by the name of their parameter
+SECTION = {"host": "chat.host", "port": "chat.port", "open_to_all": "chat.open_to_all"}
 model_option = click.option("--model", help="The base: 'starter', a folder, or an id of the hub.")
 
 

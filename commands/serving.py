@@ -22,12 +22,17 @@ SEEN_AS_VERSIONS = ("promoted", "canary", "candidate")  # verdicts whose update 
 @command(cli, "serve")
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on [7860].")
+@click.option(
+    "--open-to-all", is_flag=True, default=None, help="Let other machines in though nobody is asked for a key."
+)
 @model_option
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in this machine's browser.")
 def serve(settings: Settings, progress: Progress, open_browser: bool) -> Outcome:
     """Serve the chat page and the API until interrupted."""
+    from chat.hosts import check_reach, reach
     from chat.server import claim
 
+    check_reach(settings.chat)
     listener = claim(settings.chat.host, settings.chat.port)  # before anything slow
     from chat import logs, server
     from chat.app import build_app
@@ -37,6 +42,8 @@ def serve(settings: Settings, progress: Progress, open_browser: bool) -> Outcome
     def ready(url: str) -> None:
         place = "this process" if settings.backend.kind == "engine" else f"{settings.backend.url}"
         click.echo(f"Ratchet serves {backend.base.id} at {url} (answers from {place})")
+        if far := reach(settings.chat, listener.getsockname()[1]):
+            click.echo(far)
         if open_browser:
             click.launch(url)
 

@@ -41,6 +41,14 @@ def test_mistakes_in_the_file_are_refused_with_the_way_out(
     assert caught.value.status == 2
 
 
+@pytest.mark.parametrize("value", ["a.example, b.example", '["a.example", "b.example"]'])
+def test_a_list_in_the_environment(tmp_path: Path, value: str) -> None:
+    settings = load_settings(tmp_path, {"RATCHET_CHAT_ALLOWED_HOSTS": value})
+    assert settings.chat.allowed_hosts == ("a.example", "b.example")
+    with pytest.raises(Problem, match=r"chat\.allowed_hosts"):
+        load_settings(tmp_path, {"RATCHET_CHAT_ALLOWED_HOSTS": '["a.example"'})
+
+
 def test_an_unknown_variable_is_refused_too(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"chat\.porrt in the environment"):
         load_settings(tmp_path, {"RATCHET_CHAT_PORRT": "80"})
