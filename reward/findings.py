@@ -227,6 +227,9 @@ def _raters(report: RewardReport) -> Finding:
         return Finding("bad", f"{number} look suspicious, and {percent(share)} of the evidence is theirs.", advice)
     if suspects:
         return Finding("look", f"{number} look suspicious; {percent(share)} of the evidence is theirs.", advice)
+    if report.new_people:
+        advice = "A key for each person says who is somebody: `ratchet key add NAME --person PERSON`."
+        return Finding("look", f"{report.new_people}.", advice)
     largest = max(known(rater.get("share")) or 0.0 for rater in report.raters)
     if largest > ONE_PERSON and len(report.raters) > 2:
         return Finding("look", f"One person gave {percent(largest)} of the evidence.", "Ask more people to rate.")

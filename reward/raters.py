@@ -57,7 +57,8 @@ def reliability(said: Mapping[str, Tensor], contrary: Mapping[str, Tensor], evid
         chances.index_add_(0, person, mixed)
         counts.index_add_(0, person, torch.ones(len(person)))
     eta = ETAS[(chances + log_prior).argmax(1)]
-    typical = float(eta[counts > 0].median()) if bool((counts > 0).any()) else 1.0
+    # Of the person behind a typical rating: many people of one rating each do not say what is typical.
+    typical = float(eta.repeat_interleave(counts.long()).median()) if bool((counts > 0).any()) else 1.0
     at = {name: int((ETAS - value).abs().argmin()) for name, value in (("typical", typical), ("random", 0.5))}
     worst = chances[:, ETAS <= 0.25].amax(1)
     worth = ((2 * eta - 1) / max(2 * typical - 1, 1e-3)).clamp(0, 1)

@@ -43,6 +43,7 @@ class RewardReport:
         people: Krippendorff's alpha by kind, None where no two people judged the same.
         raters: `reward.judges.Judge` as JSON, the least believed first.
         curve: learning curve: ratings, and the share as above.
+        new_people: what came from people whom nothing speaks for, in a sentence; empty where there are none.
         rules: by rule's name: mean, and share of rated answers on which it acts.
         regime: heads or lora.
         train, holdout: ratings in each split.
@@ -67,6 +68,7 @@ class RewardReport:
     holdout: int
     dataset: str
     curve: list[dict[str, Any]] = field(default_factory=list)
+    new_people: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON-ready values."""
@@ -88,6 +90,8 @@ class RewardReport:
         known = {"length slope {:+.2f}": self.length["slope"], "heads agree on {:.0%} of pairs": self.head_agreement}
         said = [text.format(figure) for text, figure in known.items() if math.isfinite(figure)]
         lines.append(", ".join([*said, f"{self.train} ratings to train on", f"{self.holdout} held out"]))
+        if self.new_people:
+            lines.append(f"new people: {self.new_people}")
         lines += [
             f"look at {each['person']}: {'; '.join(each['suspicions'])}" for each in self.raters if each["suspicions"]
         ]
@@ -133,6 +137,7 @@ def reward_report(
         train=len(train),
         holdout=len(held),
         dataset=frozen.hash,
+        new_people=frozen.of_new_people(),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from lm.adapters import Adapter
 from lm.evaluation import wilson
 from rl.settings import GateSettings
+from store.frozen import Frozen
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,20 @@ class Comparison:
     questions: dict[str, int]
 
 
-def integrity_checks(parent: Adapter | None, candidate: Adapter, steps: int) -> list[Check]:
+def integrity_checks(parent: Adapter | None, candidate: Adapter, steps: int, out_of_time: bool = False) -> list[Check]:
     """Whether there is anything to judge: training ran, nothing is NaN, and the adapter is not its parent.
 
     Args:
         parent: adapter of the parent version; None stands for the base (B = 0).
         candidate: adapter that came out of training.
         steps: optimizer steps that training took.
+        out_of_time: whether it ended because its time was over.
     """
     broken = sum(int((~torch.isfinite(t)).sum()) for pair in candidate.weights.values() for t in pair)
     moved = _distance(parent, candidate)
+    ended = ", and ended there since its time was over (stopping.minutes)" if out_of_time else ""
     return [
-        Check("trained", steps, 1, steps >= 1, f"training took {steps} optimizer steps"),
+        Check("trained", steps, 1, steps >= 1, f"training took {steps} optimizer steps{ended}"),
         Check("adapter_finite", broken, 0, broken == 0, f"{broken} weights of the adapter are NaN or infinite"),
         Check(
             "adapter_changed",
@@ -113,6 +116,25 @@ def reward_check(holdout: Mapping[str, Any], crossfit: Mapping[str, Any], settin
         f"({holdout['n']} held out, {crossfit['n']} left out in turn; lower 95 % bound {low:.1%}); "
         f"that bound must exceed {bound:.1%}",
         pairs,
+    )
+
+
+def newcomers_check(frozen: Frozen, share: float) -> Check:
+    """How much of the ratings came from people whom nothing speaks for: what the dataset's cap left of it.
+
+    It fails where a dataset was frozen without the cap that is set now. Its sentence is what the operator is to read.
+    """
+    ratings, learned = frozen.ratings, frozen.people.get("new_learned", 0)
+    figure = learned / ratings if ratings else 0.0
+    said = frozen.of_new_people() or "nobody who rated is new"
+    return Check(
+        "new_people",
+        figure,
+        share,
+        figure <= share + 1e-9,
+        f"{said}; that is {figure:.1%} of {ratings} ratings, and {share:.0%} are allowed (reward.newcomer_share). "
+        "A key for each person says who is somebody",
+        ratings,
     )
 
 

@@ -83,6 +83,9 @@ class AnchorSettings:
 class StoppingSettings:
     """When training ends before its last rollout, and which of its checks becomes the candidate."""
 
+    # Minutes of training, after which it ends with the rollout under way and is checked; 0: no limit. A real model on
+    # a processor takes minutes a rollout, and an update that begins in the evening should be done at night.
+    minutes: float = 30.0
     every: int = 3  # rollouts between checks; 0: none, and the last rollout's policy is the candidate
     patience: int = 2  # checks in a row, out of bounds or doubtlessly below the best, after which training ends
     max_skill_drop: float = 0.03  # of any skill's accuracy, beyond one standard error

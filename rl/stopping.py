@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,12 +87,18 @@ class Stopping(TrainerCallback):
         validation: what is measured, on the main process; None measures nothing.
         settings: when, and what is allowed.
         folder: where checks are kept.
+
+    Attributes:
+        checks: those made until now.
+        late: whether the time that training may take is over; the clock begins anew when a training is taken up again.
     """
 
     def __init__(self, validation: Validation | None, settings: StoppingSettings, folder: Path) -> None:
         self.validation, self.settings, self.folder = validation, settings, folder
         self.checks: list[Check] = []
+        self.late = False
         self._over = False
+        self._begun = time.monotonic()
 
     @property
     def best_step(self) -> int | None:
@@ -107,6 +114,7 @@ class Stopping(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Take up the checks that were made before the checkpoint that training goes on from."""
+        self._begun = time.monotonic()
         if not self.settings.every:
             return
         if state.is_world_process_zero:
@@ -119,13 +127,16 @@ class Stopping(TrainerCallback):
         self._over = _told(bool(self.checks) and is_over(self.checks, self.settings.patience))
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        """Check when a rollout's last step is done."""
-        every = self.settings.every * args.logging_steps
-        if every and (state.global_step % every == 0 or state.global_step >= state.max_steps):
-            if self.validation is not None and state.is_world_process_zero:
-                self._check(self.validation, state.global_step, policy_adapter(model))
-            self._over = _told(bool(self.checks) and is_over(self.checks, self.settings.patience))
-        if self._over:
+        """Check when a rollout's last step is done and a check is due, as it is after the last one or in the end."""
+        if state.global_step % args.logging_steps == 0 or state.global_step >= state.max_steps:
+            spent, allowed = time.monotonic() - self._begun, 60 * self.settings.minutes
+            self.late = _told(0 < allowed <= spent)
+            every = self.settings.every * args.logging_steps
+            if every and (state.global_step % every == 0 or state.global_step >= state.max_steps or self.late):
+                if self.validation is not None and state.is_world_process_zero:
+                    self._check(self.validation, state.global_step, policy_adapter(model))
+                self._over = _told(bool(self.checks) and is_over(self.checks, self.settings.patience))
+        if self._over or self.late:
             control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:

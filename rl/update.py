@@ -40,7 +40,7 @@ from reward.settings import dataset_knobs
 from rl.anchor import load_anchor
 from rl.comparison import compare
 from rl.failures import ends_update, kind_of
-from rl.gate import Check, comparison_checks, integrity_checks, reward_check
+from rl.gate import Check, comparison_checks, integrity_checks, newcomers_check, reward_check
 from rl.launch import launched_training
 from rl.preference_data import with_answer_length
 from rl.preflight import Readable, check_data, check_disk, check_settings, launcher_of, readable_rows
@@ -219,7 +219,7 @@ class _Run(Workspace):
             end = self.facts("version")
             checks = [Check(**check) for check in self.facts("gate")["checks"]]
         else:
-            checks = [self._reward_check()]
+            checks = [self._reward_check(), self._newcomers_check()]
             why = f"the reward model may not judge, so nothing was trained: {checks[0].why}"
             end = {"verdict": "rejected", "version": None, "why": why}
         return UpdateReport(
@@ -236,6 +236,9 @@ class _Run(Workspace):
     def _reward_check(self) -> Check:
         judge = self.facts("reward")
         return reward_check(judge, judge["crossfit"], self.knobs.gate)
+
+    def _newcomers_check(self) -> Check:
+        return newcomers_check(Frozen.from_json(self.folder / "dataset"), self.knobs.reward.newcomer_share)
 
     def _do(self, name: str, step: Callable[[Path], dict[str, Any]]) -> None:
         begun = time.monotonic()
@@ -305,7 +308,8 @@ class _Run(Workspace):
 
     def _gate(self, work: Path) -> dict[str, Any]:
         candidate = read_adapter(self.folder / "train" / "adapter", self.base)
-        checks = integrity_checks(self.parent, candidate, self.facts("train")["steps"])
+        trained = self.facts("train")
+        checks = integrity_checks(self.parent, candidate, trained["steps"], trained.get("out_of_time", False))
         facts: dict[str, Any] = {}
         if all(check.passed for check in checks):
             measured = compare(
@@ -320,7 +324,7 @@ class _Run(Workspace):
                 self.seed,
                 self.progress,
             )
-            checks.append(self._reward_check())
+            checks += [self._reward_check(), self._newcomers_check()]
             checks += comparison_checks(measured, self.knobs.gate)
             facts = {"comparison": asdict(measured)}
         return facts | {"checks": [asdict(check) for check in checks], "passed": all(check.passed for check in checks)}

@@ -127,10 +127,11 @@ class Workspace:
         """The training step, in this process or as one of several; the main one writes the candidate's adapter.
 
         Returns:
-            On the main process: optimizer steps, the adapter's hash, and what interpolation could not keep; nothing on
-            the others.
+            On the main process: optimizer steps, the adapter's hash, what interpolation could not keep, and whether the
+            time that training may take was over; nothing on the others.
         """
         measured = self.folder / "anchor"
+        stopping = Stopping(self._validation(), self.knobs.stopping, work / "stopping")
         adapter, steps = train_policy(
             self.base,
             self.parent,
@@ -143,7 +144,7 @@ class Workspace:
             work,
             self.seed,
             self.progress,
-            Stopping(self._validation(), self.knobs.stopping, work / "stopping"),
+            stopping,
             algorithm=self.knobs.update.algorithm,
             algorithms=self.knobs.algorithms,
             frozen=self.dataset(),
@@ -158,7 +159,8 @@ class Workspace:
             shutil.copy(information, work / "adapter" / information.name)  # what was replayed holds people's words
         for passed in (*work.glob("checkpoint-*"), work / "stopping"):
             shutil.rmtree(passed, ignore_errors=True)
-        return {"steps": steps, "adapter_hash": digest, "interpolation_error": between.error}
+        found = {"steps": steps, "adapter_hash": digest, "interpolation_error": between.error}
+        return found | {"out_of_time": stopping.late}
 
     def held_out(self) -> tuple[list[Messages], list[Messages]]:
         """Held-out prompts: those that the checks of the training see, and those that are the gate's alone."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from store.frozen import Frozen, Messages, Pair, Prompt, Score, Split, Tagged, Thumb, hash_of, line
 from store.holdout import Sides, nearly_held_out, opening
 from store.imported import is_imported
+from store.newcomers import newcomers, shared
 from store.opinions import Opinion, asked, opinions
 from store.scrub import Scrubber
 
@@ -34,6 +35,7 @@ def freeze(
     holdout_share: float = 0.15,
     holdout_people: float = 0.05,
     person_share: float = 1.0,
+    newcomer_share: float = 1.0,
     scrub: bool = False,
 ) -> Frozen:
     """All present opinions of people who consent, on answers that have a text, and every prompt of theirs.
@@ -51,12 +53,14 @@ def freeze(
         holdout_people: share of the people after the first twenty.
         person_share: of the training rows of a kind, at most, from one person, or an equal share where there are too
             few people for that; imports, which are files, are not counted.
+        newcomer_share: of the rows of evidence of each split, at most, from all people together whom nothing speaks
+            for (`store.newcomers`).
         scrub: put placeholders in place of personal data; the split is by the words as they were said.
 
     `left_out` counts by reason: `straddling`, a row whose opening, conversation and people fall on different sides;
     `nearly held out`, a training row whose opening is nearly one that is held out; `one person's share`, above the cap;
-    `different prompts`, a pair of answers to different prompts; `same text`, a pair of equal answers, unless neither
-    would do.
+    `new people's share`, above theirs; `different prompts`, a pair of answers to different prompts; `same text`, a pair
+    of equal answers, unless neither would do.
     """
     left_out: Counter[str] = Counter()
     sides = Sides(session, holdout_share, holdout_people)
@@ -77,7 +81,8 @@ def freeze(
     scores: list[Score] = []
     tags: list[Tagged] = []
     compared: set[tuple[str, str, frozenset[str | None]]] = set()
-    for opinion in opinions(session, ("thumb", "score", "tags", "correction", "pair")):
+    given = list(opinions(session, ("thumb", "score", "tags", "correction", "pair")))
+    for opinion in given:
         if opinion.kind == "tags" and not opinion.value:
             continue
         whose = (opinion.person, opinion.conversation)
@@ -112,15 +117,29 @@ def freeze(
     kept = clean(pairs)
     telling = [pair for pair in kept if pair.first != pair.second or pair.outcome == 0.0]
     left_out["same text"] = len(kept) - len(telling)
-    rows: dict[str, Any] = {
-        "pairs": _capped(telling, person_share, left_out),
-        "thumbs": _capped(clean(liked), person_share, left_out),
-        "prompts": clean(prompts.values()),
-        "scores": _capped(clean(scores), person_share, left_out),
-        "tags": _capped(clean(tags), person_share, left_out),
+    evidence: dict[str, Any] = {"pairs": telling, "thumbs": clean(liked), "scores": clean(scores), "tags": clean(tags)}
+    evidence = {kind: _capped(each, person_share, left_out) for kind, each in evidence.items()}
+    new = newcomers(session, given)
+    kept_rows, left_out["new people's share"] = shared(evidence, new, newcomer_share)
+    rows: dict[str, Any] = {**kept_rows, "prompts": clean(prompts.values())}
+    return Frozen(
+        hash_of(rows),
+        **rows,
+        left_out={why: number for why, number in left_out.items() if number},
+        scrubbed=scrubber.total() if scrubber else {},
+        people=_people(evidence, kept_rows, new),
+    )
+
+
+def _people(before: Mapping[str, Sequence[Any]], after: Mapping[str, Sequence[Any]], new: set[str]) -> dict[str, int]:
+    """How many people the evidence is of, how many of them are new, and the rows of those before and after the cap."""
+    given, kept = ([row.person for each in rows.values() for row in each] for rows in (before, after))
+    return {
+        "people": len(set(given)),
+        "new": len(new & set(given)),
+        "new_ratings": sum(person in new for person in given),
+        "new_learned": sum(person in new for person in kept),
     }
-    counted = {why: number for why, number in left_out.items() if number}
-    return Frozen(hash_of(rows), **rows, left_out=counted, scrubbed=scrubber.total() if scrubber else {})
 
 
 def _judged(opinion: Opinion, other: str, split: Split) -> Pair:

@@ -96,7 +96,8 @@ LATER = ("scores", "tags")  # of which an older version wrote no files
 class Frozen:
     """A dataset that never changes. `hash`: sha256, 64 hexadecimal digits, over all rows in their order.
 
-    `left_out` counts rows by reason, `scrubbed` placeholders by field and kind of personal data.
+    `left_out` counts rows by reason, `scrubbed` placeholders by field and kind of personal data. `people`: how many
+    there are (`people`, and `new` among them) and how many ratings new people gave (`new_ratings`; `new_learned`).
     """
 
     hash: str
@@ -107,11 +108,23 @@ class Frozen:
     tags: list[Tagged] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     scrubbed: dict[str, dict[str, int]] = field(default_factory=dict)
+    people: dict[str, int] = field(default_factory=dict)
 
     @property
     def ratings(self) -> int:
         """How many rows of evidence there are, of every kind: all but the prompts."""
         return len(self.pairs) + len(self.thumbs) + len(self.scores) + len(self.tags)
+
+    def of_new_people(self) -> str:
+        """What came from people whom nothing speaks for, in a sentence; empty where there are none."""
+        new = self.people.get("new", 0)
+        if not new:
+            return ""
+        given, learned = self.people["new_ratings"], self.people["new_learned"]
+        return (
+            f"{new} of {self.people['people']} people are new and nothing speaks for them: "
+            f"{learned} of their {given} ratings are learned from"
+        )
 
     def by_kind(self) -> dict[str, Sequence[Row]]:
         """Every row, by the names of `KINDS`."""
@@ -122,7 +135,8 @@ class Frozen:
         folder.mkdir(parents=True, exist_ok=True)
         for name, rows in self.by_kind().items():
             (folder / f"{name}.jsonl").write_bytes(_lines(rows))
-        about = json.dumps({"hash": self.hash, "left_out": self.left_out, "scrubbed": self.scrubbed}, indent=1)
+        names = ("hash", "left_out", "scrubbed", "people")
+        about = json.dumps({name: getattr(self, name) for name in names}, indent=1)
         (folder / "dataset.json").write_text(about, encoding="utf-8")
 
     @classmethod
@@ -135,8 +149,9 @@ class Frozen:
         try:
             about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
             written = {name: _written(folder / f"{name}.jsonl") for name in KINDS}
-            rows = {name: [kind(**row) for row in _rows(written[name])] for name, kind in KINDS.items()}
-            frozen = cls(about["hash"], **rows, left_out=about["left_out"], scrubbed=about.get("scrubbed", {}))
+            rows: dict[str, Any] = {name: [kind(**row) for row in _rows(written[name])] for name, kind in KINDS.items()}
+            told = {name: about.get(name, {}) for name in ("scrubbed", "people")}  # an older version knew neither
+            frozen = cls(about["hash"], **rows, left_out=about["left_out"], **told)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Problem(f"The dataset in {folder} cannot be read: {error}", hint="Freeze a new one.") from None
         if about.get("erased"):

@@ -83,7 +83,7 @@ def raters(session: Session) -> list[Rater]:
         for (one, first), (other, second) in combinations(values.items(), 2):
             for person in (one, other):
                 compared[person] += 1
-                same[person] += _alike(kind, first, second)
+                same[person] += alike(kind, first, second)
     found = [_rater(person, theirs, Share(same[person], compared[person])) for person, theirs in by_person.items()]
     return sorted(found, key=lambda each: (-sum(each.ratings.values()), each.person))
 
@@ -118,13 +118,18 @@ def _events(session: Session) -> list[_Event]:
     )
     found = []
     for person, kind, value, at, messages, text, other_text in session.execute(query.execution_options(yield_per=500)):
-        texts, said = (text, other_text), value
-        if kind == "pair" and other_text is not None and other_text < text:
-            texts, said = (other_text, text), _TURNED.get(value, value)
-        key = json.dumps([messages, texts], ensure_ascii=False, sort_keys=True)
-        item = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+        item, said = item_of(messages, text, other_text, value)
         found.append(_Event(person, kind, item, said, value, at))
     return found
+
+
+def item_of(messages: list[dict[str, Any]], text: str, other_text: str | None, value: Any) -> tuple[str, Any]:
+    """What a rating is about, the same whichever half of a side by side comes first, and what it says of that."""
+    texts, said = (text, other_text), value
+    if other_text is not None and other_text < text:
+        texts, said = (other_text, text), _TURNED.get(value, value)
+    key = json.dumps([messages, texts], ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest(), said
 
 
 def _rater(person: str, events: list[_Event], agreed: Share) -> Rater:
@@ -136,7 +141,7 @@ def _rater(person: str, events: list[_Event], agreed: Share) -> Rater:
         key = event.kind, event.item
         if key in last:
             repeated += 1
-            steady += _alike(event.kind, last[key], event.value)
+            steady += alike(event.kind, last[key], event.value)
         last[key] = event.value
     times = sorted(event.at for event in events)
     start = fastest = 0
@@ -155,7 +160,8 @@ def _rater(person: str, events: list[_Event], agreed: Share) -> Rater:
     )
 
 
-def _alike(kind: str, one: Any, other: Any) -> bool:
+def alike(kind: str, one: Any, other: Any) -> bool:
+    """Whether two ratings of one item and kind say the same; of scores, to within one."""
     return abs(one - other) <= 1 if kind == "score" else one == other
 
 

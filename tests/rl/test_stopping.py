@@ -41,6 +41,17 @@ def check(step: int, gain: float, *bounds: str) -> Check:
     return Check(step, standing(gain), bounds)
 
 
+def test_a_training_whose_time_is_over_ends_with_its_rollout_and_a_check(tiny_base: Base, tmp_path: Path) -> None:
+    for minutes, steps in ((1e-9, [4]), (1000.0, [8, 16]), (0.0, [8, 16])):
+        stopping = Stopping(
+            Scripted(tiny_base, [0.1, 0.2, 0.3]), replace(SETTINGS, minutes=minutes), tmp_path / str(minutes)
+        )  # type: ignore[arg-type]
+        Training(tiny_base, stopping).run(20)
+        assert [check.step for check in stopping.checks] == steps
+        assert stopping.late == (len(steps) == 1)
+        assert stopping.best_step == steps[-1]
+
+
 def test_a_bound_breaks_when_a_skill_is_lost_or_the_parent_left_far_behind() -> None:
     assert broken(standing(0.0), START, SETTINGS) == ()
     assert broken(standing(0.0, b=1), START, SETTINGS) == ()  # one answer of 24 tells nothing
@@ -213,7 +224,8 @@ def test_without_checks_training_goes_on_and_there_is_no_best(tiny_base: Base, t
 def test_another_process_measures_nothing_and_ends_when_the_main_one_says_so(
     tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = iter([False, False, True])  # at the begin, and at two checks
+    # At the begin; after each of four rollouts whether time is over; after every second one, a check, whether all is.
+    said = iter([False, False, False, False, False, False, True])
 
     def broadcast(objects: list[bool], src: int) -> None:
         assert src == 0
