@@ -6,6 +6,31 @@ server sees them. The open conversation is the tab's, drafts are shared by the t
 
 from __future__ import annotations
 
+from chat.markup import PLAIN
+
+# What is copied, and what is edited, is what was written, and not the markup that it is shown by (`chat/markup.py`).
+# Where there is no clipboard to write to (http beyond loopback) Gradio copies from a box of its own at the page's top.
+SCRIPT = f"""<script>(() => {{
+  const plain = {PLAIN};
+  const clipboard = navigator.clipboard;
+  if (clipboard) {{
+    const write = clipboard.writeText.bind(clipboard);
+    clipboard.writeText = (text) => write(plain(text));
+  }}
+  document.addEventListener('copy', (event) => {{
+    if (!event.target.matches?.('body > textarea')) return;
+    event.clipboardData.setData('text/plain', plain(event.target.value));
+    event.preventDefault();
+  }});
+  new MutationObserver(() => {{
+    for (const box of document.querySelectorAll('#chat .edit-textarea:not([data-plain])')) {{
+      box.dataset.plain = '';
+      box.value = plain(box.value);
+      box.dispatchEvent(new Event('input', {{ bubbles: true }}));
+    }}
+  }}).observe(document, {{ childList: true, subtree: true }});
+}})()</script>"""
+
 # The conversation list lies over a narrow page: the button opens it, any choice in it closes it.
 TOGGLE_SIDE = "() => { document.getElementById('house').classList.toggle('side-open') }"
 CLOSE_SIDE = "() => { document.getElementById('house').classList.remove('side-open') }"

@@ -54,7 +54,7 @@ def _mount(app: FastAPI, service: Service, settings: ChatSettings) -> None:
         path="/",
         theme=theme(),
         css=CSS,
-        head=HEAD,
+        head=HEAD + browser.SCRIPT,
         footer_links=[],
         run_history=False,
         show_error=False,

@@ -18,6 +18,7 @@ import gradio as gr
 from chat import people
 from chat.history import View, thumbs, titles, view
 from chat.live import Ended, LiveTurn, LiveTurns
+from chat.markup import answer_markup
 from chat.parts import Parts
 from chat.service import Service
 from chat.shown import NOTHING, UNANSWERED, note, refusal, show, version_name, written
@@ -141,8 +142,8 @@ class Screen:
             "chat": (gr.Chatbot, {"value": messages, "feedback_value": stored.thumbs}),
             "pair": (gr.Row, {"visible": compared or (live is not None and live.two)}),
             "verdict": (gr.Row, {"visible": compared}),
-            "left": (gr.Markdown, {"value": left or NOTHING}),
-            "right": (gr.Markdown, {"value": right or NOTHING}),
+            "left": (gr.Markdown, {"value": answer_markup(left or NOTHING)}),
+            "right": (gr.Markdown, {"value": answer_markup(right or NOTHING)}),
             "left_id": (gr.Textbox, {"value": seen.pair.left.id if seen.pair else ""}),
             "box": (gr.Textbox, {"submit_btn": live is None, "stop_btn": live is not None}),
             "consent": (gr.Checkbox, {"value": stored.consent}),

@@ -10,6 +10,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chat.markup import answer_markup, text_markup
 from problems import Problem
 from store.schema import Message
 
@@ -29,13 +30,14 @@ def show(path: Sequence[Message]) -> list[Shown]:
 
 
 def piece(role: str, text: str, message_id: str) -> Shown:
-    """One shown message."""
-    return {"role": role, "content": text if text.strip() else NOTHING, "metadata": {"id": message_id}}
+    """One shown message: what a person wrote as it is, an answer as markdown."""
+    markup = text_markup if role == "user" else answer_markup
+    return {"role": role, "content": markup(text if text.strip() else NOTHING), "metadata": {"id": message_id}}
 
 
 def written(text: str) -> Shown:
     """An answer that is being written: it has no id, and cannot be rated."""
-    return {"role": "assistant", "content": text or "…", "metadata": {}}
+    return {"role": "assistant", "content": answer_markup(text) or "…", "metadata": {}}
 
 
 def id_of(shown: Mapping[str, Any]) -> str:
