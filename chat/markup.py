@@ -14,8 +14,6 @@ from __future__ import annotations
 import re
 
 REFERENCE = re.compile(r"[!-/:-@\[-`{-~\t\n\r]|^\s|\s$")  # ASCII's punctuation, line ends, what would be trimmed
-SPAN = 2000  # characters of code between backticks in a line of text; what is longer is shown with its backticks
-
 # What is not prose in an answer, in the order in which it is looked for at each place.
 PARTS = re.compile(
     r"""
@@ -23,12 +21,12 @@ PARTS = re.compile(
       (?P<fence>`{3,}|~{3,})(?P<info>[^`\n]*)(?:\n|\Z)
       (?P<block>.*?)(?P<close>(?:^[ \t>]*(?P=fence)[`~]*[ \t]*$)|\Z)                    # unfinished: to the end
     | \\(?P<escaped>[!-/:-@\[-`{-~])
-    | (?<!`)(?P<ticks>`{1,9})(?!`)(?P<span>(?:(?!\n[ \t]*\n).){1,%d}?)(?<!`)(?P=ticks)(?!`)
+      # Code in a line of text, which no blank line ends; what is longer is shown with its backticks.
+    | (?<!`)(?P<ticks>`{1,9})(?!`)(?P<span>(?:(?!\n[ \t]*\n).){1,2000}?)(?<!`)(?P=ticks)(?!`)
     | \$\$(?P<formula>.+?)\$\$
     | <(?P<link>https?://[^\s<>`&]*)>
     | (?P<mark>[<&`]|\$(?=\$)|%%(?=%%%%)|!(?=\[))
-    """
-    % SPAN,
+    """,
     re.VERBOSE | re.MULTILINE | re.DOTALL,
 )
 

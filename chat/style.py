@@ -70,7 +70,7 @@ CSS = """
 #chat .user-row { margin: 18px 0 2px; }
 #chat .user-row .user.message { background: var(--own); border-radius: 18px; padding: 8px 16px; }
 #chat .user-row .message .message { padding: 0; }
-#chat .user-row .prose { white-space: pre-wrap; }
+#chat .user-row .prose p { white-space: pre-wrap; }
 #chat .prose i, #pair .prose i { display: none; } /* of a message's own marks what is not shown: chat/markup.py */
 #chat .message-buttons { margin: 0 0 4px; opacity: .8; }
 #chat .message-buttons .icon-button-wrapper { border: 0; background: none; padding: 0; gap: 2px; box-shadow: none; }

@@ -59,7 +59,7 @@ Browse = Callable[..., httpx.AsyncClient]
 
 @pytest.fixture
 def locked_app(store: Store, tiny_base: Base) -> FastAPI:
-    settings = ChatSettings(title="Chat & <Co>", require_key=True)
+    settings = ChatSettings(title="Chat & <Co>", require_key=True, allowed_hosts=("chat.example",))
     return build_app(store, own_engine(tiny_base), settings, SAMPLING)
 
 
