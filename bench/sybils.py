@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strangers", type=int, nargs="+", default=[0, 50, 200, 800])
     parser.add_argument("--seeds", type=int, default=3)
-    names = [each.name for each in PERSONAS]
+    names = list(PERSONAS)
     parser.add_argument("--personas", nargs="+", default=["terse", "courteous"], choices=names)
     parser.add_argument("--work", type=Path, default=Path("runs/worlds"), help="where worlds are kept")
     given = parser.parse_args()
@@ -140,7 +140,7 @@ def main() -> None:
     for seed in range(given.seeds):
         train = make_world(base, "train", seed, PROMPTS, 2, given.work)
         test = make_world(base, "test", seed + 1000, TEST, 2, given.work)
-        for persona in (each for each in PERSONAS if each.name in given.personas):
+        for persona in (PERSONAS[name] for name in given.personas):
             for strangers in given.strangers:
                 for first in (False, True) if strangers else (False,):
                     rows += measure(train, test, persona, strangers, seed, first, shares)

@@ -13,8 +13,14 @@ from lm.prompts import Message, PromptTooLong, fit_chat
 
 ANSWER_SHARE = 0.5  # of the context that an answer may take before its tail is cut
 DEPTHS = 4  # layers that are pooled, evenly from the embedding to the last
-RAISE = "raise reward.context"  # what to do where a prompt leaves no room for an answer
 SUM = 32.0  # tokens: by what the sum over an answer is divided
+
+
+def raise_context(base: Base, context: int) -> str:
+    """What to do where a prompt leaves no room for an answer in `reward.context`."""
+    if context < base.context:
+        return "raise reward.context"
+    return f"take a model that reads more than {base.context} tokens"
 
 
 def encode_pair(base: Base, messages: Sequence[Message], answer: str, context: int) -> tuple[list[int], int]:
@@ -30,9 +36,9 @@ def encode_pair(base: Base, messages: Sequence[Message], answer: str, context: i
     reply = base.tokenizer(answer, add_special_tokens=False)["input_ids"][: int(context * ANSWER_SHARE) - 1]
     reply.append(base.tokenizer.eos_token_id)
     try:
-        prompt = fit_chat(base, list(messages), context - len(reply), raise_limit=RAISE)
+        prompt = fit_chat(base, list(messages), context - len(reply), raise_limit=raise_context(base, context))
     except PromptTooLong as error:
-        prompt = fit_chat(base, list(messages), min(error.least, context - 2), raise_limit=RAISE)
+        prompt = fit_chat(base, list(messages), min(error.least, context - 2), raise_limit=raise_context(base, context))
         reply[context - len(prompt) - 1 : -1] = []
     return prompt + reply, len(prompt)
 

@@ -15,7 +15,7 @@ from typing import Any
 from lm.loading import Base
 from lm.prompts import PromptTooLong, fit_chat
 from problems import Problem
-from reward.features import ANSWER_SHARE, RAISE
+from reward.features import ANSWER_SHARE, raise_context
 from store.frozen import Frozen
 
 # Of the reward model's context, kept for the answer: a row whose prompt leaves less is left out.
@@ -61,7 +61,8 @@ class LeftOut:
 def reward_reader(base: Base, context: int) -> Reader:
     """The reward model as a reader of prompts; `context` is `reward.context`."""
     whole = min(context, base.context)
-    return Reader(whole - int(whole * ANSWER_LEAST), whole - int(whole * ANSWER_SHARE), RAISE)
+    room, tightest = (whole - int(whole * share) for share in (ANSWER_LEAST, ANSWER_SHARE))
+    return Reader(room, tightest, raise_context(base, context))
 
 
 def unreadable(base: Base, frozen: Frozen, readers: Sequence[Reader]) -> list[LeftOut]:

@@ -59,6 +59,12 @@ def test_what_the_template_refuses_and_what_is_too_long_is_left_out_by_name(base
     assert "raise ppo.prompt_tokens" in long["reason"]
 
 
+def test_the_hint_names_the_bound_that_can_be_moved(base: Base) -> None:
+    for context, hint in ((base.context - 1, "raise reward.context"), (10**6, f"more than {base.context} tokens")):
+        assert hint in reward_reader(base, context).raise_limit
+    assert "raise reward.context" in unreadable(base, frozen(LONG), [reward_reader(base, 40)])[0].reason
+
+
 def test_a_long_talk_is_read_without_its_oldest_turns(base: Base) -> None:
     turns = [{"role": role, "content": "word " * 30} for role in ("user", "assistant", "user")]
     assert unreadable(base, frozen(turns), [Reader(40, 40, "")]) == []
