@@ -155,7 +155,8 @@ def main() -> None:
             f"{row['learned_of_strangers']:.0f} of their ratings learned, "
             f"named: {row['honest_named']:.1f} honest, {row['strangers_named']:.1f} strangers"
         )
-    print(means[-1]["report"], means[-1]["gate"], sep="\n")
+    last = next(row for row in reversed(means) if row["share"] < 1)
+    print(last["report"], last["gate"], sep="\n")
     keep("sybils", machine("torch", "transformers") | {"means": means, "rows": rows})
 
 
