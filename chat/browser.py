@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from chat.markup import PLAIN
 
-# What is copied, and what is edited, is what was written, and not the markup that it is shown by (`chat/markup.py`).
+# What is copied, edited and read aloud is what was written, not the markup that it is shown by (`chat/markup.py`).
 # Where there is no clipboard to write to (http beyond loopback) Gradio copies from a box of its own at the page's top.
 SCRIPT = f"""<script>(() => {{
   const plain = {PLAIN};
@@ -28,7 +28,12 @@ SCRIPT = f"""<script>(() => {{
       box.value = plain(box.value);
       box.dispatchEvent(new Event('input', {{ bubbles: true }}));
     }}
-  }}).observe(document, {{ childList: true, subtree: true }});
+    for (const said of document.querySelectorAll('#chat :is([data-testid=user], [data-testid=bot])[aria-label]')) {{
+      if (said.getAttribute('aria-label') === said.dataset.label) continue;
+      said.dataset.label = plain(said.getAttribute('aria-label'));
+      said.setAttribute('aria-label', said.dataset.label);
+    }}
+  }}).observe(document, {{ childList: true, subtree: true, attributes: true, attributeFilter: ['aria-label'] }});
 }})()</script>"""
 
 # The conversation list lies over a narrow page: the button opens it, any choice in it closes it.

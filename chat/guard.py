@@ -20,8 +20,6 @@ from chat.hosts import Hosts
 from chat.people import COOKIE, new_cookie
 from chat.settings import ChatSettings
 
-# Of Gradio's own routes, those that the page does without: files from anybody to this disk, and requests to elsewhere.
-CLOSED = ("/gradio_api/upload", "/gradio_api/proxy=")
 READING = {"GET", "HEAD", "OPTIONS"}
 YEAR = 365 * 24 * 3600
 
@@ -76,10 +74,6 @@ class Guard:
             )
             body = error_body(message, type="permission_error", code="foreign_origin")
             await JSONResponse(body, 403)(scope, receive, send_dressed)
-            return
-        if scope["path"].startswith(CLOSED):
-            body = error_body("there is nothing here", type="not_found_error")
-            await JSONResponse(body, 404)(scope, receive, send_dressed)
             return
         await self._limited(scope, headers, receive, send_dressed)
 

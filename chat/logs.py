@@ -84,6 +84,11 @@ def _error(record: logging.LogRecord) -> BaseException | None:
 
 
 def _named(error: BaseException) -> str:
-    """The error's class and words; of a failed statement the driver's words without the values it was to write."""
+    """The error's class and words; of a failed statement the driver's words without the values it was to write.
+
+    Errors about a value (pydantic's, JSON's and Unicode's among them) quote it, and it may be what somebody said.
+    """
+    if isinstance(error, ValueError | LookupError | AssertionError):
+        return type(error).__name__
     words = str(error.orig) if isinstance(error, StatementError) else str(error)
     return f"{type(error).__name__}: {words}" if words else type(error).__name__

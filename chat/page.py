@@ -10,11 +10,13 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 from gradio.events import Dependency
+from starlette.routing import Mount
 
 from chat import browser
 from chat.explorer import Explorer
 from chat.live import LiveTurns
 from chat.opinions import Opinions
+from chat.page_calls import Page, PageCalls
 from chat.parts import Parts, lay_out
 from chat.screen import Screen
 from chat.service import Service
@@ -43,7 +45,7 @@ def _mount(app: FastAPI, service: Service, settings: ChatSettings) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     # Gradio sums up its last thousand events anew after every event, for a page that is off here.
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(sys.maxsize)
-    with gr.Blocks(title=settings.title, analytics_enabled=False, fill_height=True) as page:
+    with Page(title=settings.title, analytics_enabled=False, fill_height=True) as page:
         parts = lay_out(settings.title, settings.examples)
         _tie(page, parts, service, settings)
     page.max_threads = THREADS
@@ -63,6 +65,9 @@ def _mount(app: FastAPI, service: Service, settings: ChatSettings) -> None:
         enable_monitoring=False,
         mcp_server=False,
     )
+    mounted = app.router.routes[-1]
+    assert isinstance(mounted, Mount), "Gradio mounts its application last"
+    mounted.app = PageCalls(mounted.app, page.inputs_by_event())
 
 
 def _tie(page: gr.Blocks, parts: Parts, service: Service, settings: ChatSettings) -> None:

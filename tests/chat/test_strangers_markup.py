@@ -200,6 +200,8 @@ def test_what_is_edited_and_copied_is_what_was_written(browser: Browser, running
         )
         assert kept.messages == [{"role": "user", "content": written}]
         expect(page.locator("#chat .user-row .prose")).to_have_text(written)
+        said = page.locator("#chat [data-testid=user]")
+        expect(said).to_have_attribute("aria-label", f"user's message: {written}")
         told(running.store, page, "Copy", "`a<b` & *c*")
         expect(page.locator("#chat .bot-row")).to_contain_text("a<b")
         page.locator("#chat [aria-label*=Copy]").last.click()
