@@ -24,7 +24,7 @@ from chat.settings import ChatSettings
 from store import keys
 
 OPEN = {
-    *(("GET", path) for path in ("/healthz", "/readyz", "/docs", "/openapi.json", "/enter")),
+    *(("GET", path) for path in ("/healthz", "/readyz", "/docs", "/openapi.json", "/enter", "/logout")),
     ("POST", "/enter"),
 }
 KEYED = ("/v1", "/metrics")

@@ -54,7 +54,7 @@ def form(title: str, said: str = "", *, status: int, headers: Mapping[str, str] 
 
 
 def entrance_router(keyring: Keyring, title: str) -> APIRouter:
-    """The routes of /enter."""
+    """The routes of /enter and /logout."""
     router = APIRouter(include_in_schema=False)
     pace = Pace(TRIES)
 
@@ -84,6 +84,12 @@ def entrance_router(keyring: Keyring, title: str) -> APIRouter:
             samesite="lax",
             secure=request.url.scheme == "https",
         )
+        return answer
+
+    @router.get("/logout")
+    async def leave() -> Response:
+        answer = RedirectResponse("/enter", 303)
+        answer.delete_cookie(COOKIE, httponly=True, samesite="lax")
         return answer
 
     return router

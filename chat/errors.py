@@ -18,6 +18,7 @@ from chat.watcher import UnknownModel
 from lm.line import Late, QueueFull, Unavailable
 from problems import Problem
 from store.checks import UnknownId
+from store.database import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,10 @@ def explain(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
             return 404, error_body(_words(error), type="not_found_error"), {}
         case Unavailable():
             body = error_body(_words(error), type="server_error", code="backend_unavailable")
+            return 503, body, {"Retry-After": RETRY_AFTER}
+        case StoreUnavailable():
+            log.error("the store cannot be used", exc_info=error)  # its words name the machine's folders
+            body = error_body(error.outside, type="server_error", code="store_unavailable")
             return 503, body, {"Retry-After": RETRY_AFTER}
         case Problem():
             return 400, error_body(_words(error), type="invalid_request_error"), {}

@@ -24,6 +24,9 @@ READING = {"GET", "HEAD", "OPTIONS"}
 YEAR = 365 * 24 * 3600
 
 # Nothing is fetched from elsewhere, not even an image that an answer names: that would tell others what is read here.
+# What Gradio forces on it, and no more: its page begins with scripts written into it ('unsafe-inline'), and gr.HTML
+# fills its template in by `new Function` ('unsafe-eval'); components and formulas set styles ('unsafe-inline' of
+# styles), and icons and fonts are written into the style sheet (data:).
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "

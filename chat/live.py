@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from chat.explorer import Explorer
 from chat.reply import Answer, Comparison, Reply, SideBySide, Turn
 from chat.service import Service
-from chat.shown import version_name
+from chat.shown import version_name, words_of
 from chat.watcher import ALIAS
 from lm.settings import Sampling
 from problems import Problem
@@ -167,7 +167,7 @@ class LiveTurns:
                 live.work.cancel()
             ended = Ended(live.id, _told(live, await _answers(live.work)))
         except Problem as problem:
-            ended = Ended(live.id, f"No answer: {problem}. {problem.hint}".strip(), failed=True)
+            ended = Ended(live.id, f"No answer: {words_of(problem)}", failed=True)
         except Exception:  # nobody waits for this task: the log and the page are told
             log.exception("a turn of the page was not answered")
             ended = Ended(live.id, "No answer: something failed, and the server's log says what.", failed=True)

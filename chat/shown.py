@@ -7,12 +7,16 @@ itself: never a position in a list, which another tab or a new answer would move
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chat.markup import answer_markup, text_markup
 from problems import Problem
+from store.database import StoreUnavailable
 from store.schema import Message
+
+log = logging.getLogger(__name__)
 
 Shown = dict[str, Any]
 NOTHING = "(nothing)"  # in place of an answer without a word
@@ -55,7 +59,15 @@ def note(text: str, *, thanks: bool = False) -> str:
 
 def refusal(problem: Problem, what: str = "Not done") -> str:
     """The line that says why nothing happened."""
-    return note(f"{what}: {problem}. {problem.hint}".strip())
+    return note(f"{what}: {words_of(problem)}")
+
+
+def words_of(problem: Problem) -> str:
+    """A problem in sentences, without what is the operator's business."""
+    if isinstance(problem, StoreUnavailable):
+        log.error("the store cannot be used", exc_info=problem)
+        return f"{problem.outside}."
+    return f"{problem}. {problem.hint}".strip()
 
 
 def version_name(version: int) -> str:

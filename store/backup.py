@@ -23,7 +23,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, select
 
 from problems import Problem
-from store.database import Store, migrate, schema_of
+from store.database import OWNER_FILE, Store, migrate, schema_of
 from store.engines import make_engine
 from store.schema import Update, Version, now
 from store.transfer import copy_rows, count_rows
@@ -99,6 +99,7 @@ def _write_archive(store: Store, rows: Path, archive: Path) -> dict[str, Any]:
     schema = schema_of(engine)
     engine.dispose()
     files: dict[str, dict[str, Any]] = {}
+    archive.touch(OWNER_FILE)  # what people said: for nobody else on this machine
     with archive.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         files[ROWS] = _add(tar, rows, ROWS)
         for path in sorted({each for folder in named for each in _files(store.home, folder)}):

@@ -6,7 +6,10 @@ What the two need to behave alike is in `store.engines`.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import logging
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +25,22 @@ from sqlalchemy.orm import Session
 from problems import Problem
 from store import engines
 
+log = logging.getLogger(__name__)
+
 IN_USE = "in-use.lock"  # locked, shared, by every process that has the store open
+OWNER_FOLDER, OWNER_FILE = 0o700, 0o600
+OTHERS = 0o077  # the rights of the group and of everybody
 MIGRATIONS = str(Path(__file__).parent / "migrations")
 
 
 class StoreUnavailable(Problem):
-    """The database is busy, full, read-only, damaged or out of reach."""
+    """The database is busy, full, read-only, damaged or out of reach. Its words name folders of the machine.
+
+    Attributes:
+        outside: what people at a page or an API are told instead.
+    """
+
+    outside = "the store is busy or cannot be used; the server's log says why"
 
 
 class Store:
@@ -98,13 +111,15 @@ def open_store(home: Path, url: str | None = None) -> Store:
             program.
     """
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True, mode=OWNER_FOLDER)
     except OSError as error:
         raise Problem(
             f"The folder {home} cannot be made: {error.strerror}.", hint="Choose another folder with --home."
         ) from None
+    keep_private(home)
     engine = engines.make_engine(url or URL.create("sqlite", database=str(home.resolve() / "ratchet.db")))
     store = Store(home, engine)
+    _keep_file_private(engine)
     try:
         with _migration_lock(home):
             migrate(engine)
@@ -115,6 +130,34 @@ def open_store(home: Path, url: str | None = None) -> Store:
         store.close()
         raise
     return store
+
+
+def keep_private(home: Path) -> None:
+    """Take others' rights to the folder away: it holds what people said. What lies in it is behind that door.
+
+    Where that cannot be done (the folder is somebody else's, or on a disk without rights), or the folder is no store's
+    alone, a warning says so.
+    """
+    mode = home.stat().st_mode
+    if not mode & OTHERS:
+        return
+    names = {each.name for each in home.iterdir()}
+    kept = False
+    if not mode & stat.S_ISVTX and (not names or IN_USE in names):  # never the folder of others: /tmp, a checkout
+        with contextlib.suppress(OSError):
+            home.chmod(stat.S_IMODE(mode) & ~OTHERS)
+            kept = not home.stat().st_mode & OTHERS
+    if not kept:
+        log.warning("others on this machine may read %s, where people's chats are; take their rights away", home)
+
+
+def _keep_file_private(engine: Engine) -> None:
+    """The same for the database's file, before it is filled; its log takes its rights."""
+    file = engine.url.database
+    if engine.dialect.name == "sqlite" and file and not file.startswith((":", "file:")):
+        with contextlib.suppress(OSError):  # `keep_private` has warned
+            Path(file).touch(OWNER_FILE)
+            Path(file).chmod(OWNER_FILE)
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:
@@ -186,5 +229,6 @@ def explain(error: DatabaseError, url: str) -> Problem:
         "connection": "Check that the server runs, and the address, name and password in RATCHET_DATABASE_URL.",
     }
     hint = next((text for word, text in hints.items() if word in reason), "Check the database and its address.")
-    kind = Problem if isinstance(error, DataError) else StoreUnavailable  # a value that no column can hold stays so
-    return kind(f"The store at {url} cannot be used: {reason}.", hint=hint)
+    if isinstance(error, DataError):  # a value that no column can hold: the caller's fault, whom the address is no use
+        return Problem(f"The store cannot hold this: {reason}.", hint="Leave out what is not text or numbers.")
+    return StoreUnavailable(f"The store at {url} cannot be used: {reason}.", hint=hint)

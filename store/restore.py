@@ -21,7 +21,7 @@ from sqlalchemy.exc import DatabaseError
 
 from problems import Problem
 from store.backup import FORMAT, MANIFEST, ROWS, rows_engine
-from store.database import IN_USE, explain, known_schemas, migrate, schema_of
+from store.database import IN_USE, OWNER_FILE, OWNER_FOLDER, explain, keep_private, known_schemas, migrate, schema_of
 from store.engines import make_engine, reading
 from store.transfer import clear, copy_rows, count_rows
 
@@ -52,7 +52,8 @@ def restore(archive: Path, home: Path, url: str | None = None, *, replace: bool 
         Problem: the archive is damaged, no backup, or of a newer program; the home or the database is in use, or holds
             a store and `replace` is not set.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True, mode=OWNER_FOLDER)
+    keep_private(home)
     engine = make_engine(url or URL.create("sqlite", database=str(home.resolve() / ROWS)))
     with _alone(home), tempfile.TemporaryDirectory(dir=home, prefix=".restore-") as work, _explained(engine):
         manifest = _unpack(archive, Path(work))
@@ -109,7 +110,7 @@ def _unpack(archive: Path, work: Path) -> dict[str, Any]:
             _check_manifest(manifest, set(members), archive)
             for name, member in members.items():
                 path = PurePosixPath(name)
-                if not member.isreg() or path.is_absolute() or ".." in path.parts or path.parts[0] in LOCKS:
+                if not member.isreg() or not _is_stores(path):
                     raise _damaged(archive, f"{name!r} in it is no file of a store")
                 to = work / path
                 to.parent.mkdir(parents=True, exist_ok=True)
@@ -125,6 +126,13 @@ def _unpack(archive: Path, work: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise Problem(f"There is no file {archive}.", hint="Check the path.") from None
     return dict(manifest)
+
+
+def _is_stores(path: PurePosixPath) -> bool:
+    """Whether a backup writes such a name: the rows, or a file of an adapter or an update."""
+    if path.is_absolute() or ".." in path.parts or "\0" in str(path):
+        return False
+    return path == PurePosixPath(ROWS) or (len(path.parts) > 1 and path.parts[0] in FOLDERS)
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Any:
@@ -147,7 +155,11 @@ def _check_manifest(manifest: Any, names: set[str], archive: Path) -> None:
 
 def _verify_rows(rows: Path, manifest: dict[str, Any], archive: Path) -> None:
     try:
-        with closing(sqlite3.connect(rows)) as connection:
+        with closing(sqlite3.connect(f"{rows.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("PRAGMA trusted_schema=OFF")
+            strange = _strangers(connection, manifest["schema"])
+            if strange:
+                raise _damaged(archive, f"its database holds what no store does: {', '.join(strange)}")
             sound = connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             sound = sound and not connection.execute("PRAGMA foreign_key_check").fetchall()
     except sqlite3.DatabaseError:
@@ -161,6 +173,33 @@ def _verify_rows(rows: Path, manifest: dict[str, Any], archive: Path) -> None:
     engine.dispose()
     if (counts, schema) != (manifest["counts"], manifest["schema"]):
         raise _damaged(archive, "its rows are not those of its manifest")
+
+
+def _strangers(connection: sqlite3.Connection, schema: str) -> list[str]:
+    """What a database holds that one of this schema does not: triggers and views, which would run with later reads and
+    writes, unless they are letter for letter the schema's own; virtual tables; tables and indexes of other names.
+    """
+    objects = "SELECT type, name, sql FROM sqlite_master"
+    with tempfile.TemporaryDirectory() as folder:
+        ours = make_engine(f"sqlite:///{folder}/{ROWS}")
+        migrate(ours, schema)
+        with ours.connect() as empty:
+            known = {_object(*row) for row in empty.execute(text(objects))}
+        ours.dispose()
+    known.add(_object("table", "sqlite_", None))
+    known.add(_object("index", "sqlite_", None))
+    return sorted(
+        f"{kind} {name}" for kind, name, made in connection.execute(objects) if _object(kind, name, made) not in known
+    )
+
+
+def _object(kind: str, name: str, made: str | None) -> tuple[str, str, str]:
+    """What two objects of a database must have in common to be the same; SQLite's own (statistics, keys) are one."""
+    words = " ".join((made or "").split())
+    if kind in ("table", "index"):  # their text differs with the edition of the program that wrote them
+        virtual = words.upper().startswith("CREATE VIRTUAL")
+        return kind, "sqlite_" if name.startswith("sqlite_") else name, "virtual" if virtual else ""
+    return kind, name, words
 
 
 def _held(home: Path, work: Path) -> list[str]:
@@ -200,6 +239,7 @@ def _put_rows(rows: Path, engine: Engine) -> None:
             target.with_name(target.name + end).unlink(missing_ok=True)
         new = target.with_name(f".{target.name}.restored")
         shutil.move(rows, new)
+        new.chmod(OWNER_FILE)
         new.replace(target)
         migrate(engine)
         return
