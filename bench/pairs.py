@@ -76,7 +76,7 @@ async def measure(engine: Engine, home: Path, turns: int) -> dict[str, Any]:
     async def pair(messages: list[dict[str, str]], count: int, seed: int) -> float:
         with store.session() as session:
             talk = new_conversation(session, ann, "page").id
-            turn = Turn(ann, talk, weave(session, talk, messages), messages, "page")
+            turn = Turn(ann, talk, weave(session, talk, messages).leaf, messages, "page")
         samplings = [replace(service.sampling, seed=seed + index) for index in range(count)]
         begun = time.perf_counter()
         comparison = await service.compare(turn, samplings, timed if count > 2 else as_they_are)

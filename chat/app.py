@@ -89,7 +89,9 @@ def build_app(store: Store, backend: Backend, settings: ChatSettings, sampling: 
     app.add_middleware(Trace, metrics=service.metrics)
     if settings.require_key:
         app.include_router(entrance_router(keyring, settings.title))
-    app.include_router(completions_router(service, Pace(settings.requests_per_minute, "requests")))
+    app.include_router(
+        completions_router(service, Pace(settings.requests_per_minute, "requests"), settings.max_messages)
+    )
     app.include_router(feedback_router(store, group, service.pace, service.metrics))
 
     @app.get("/healthz", tags=["health"], summary="Alive, and the version that serves", response_model=Health)

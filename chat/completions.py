@@ -20,21 +20,18 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from chat import people
 from chat.access import scope
 from chat.errors import explain
-from chat.history import weave
 from chat.keyring import check_scope, grant_of
+from chat.laid import check_count, lay, take_back
 from chat.logprobs import Lister, lister
 from chat.pace import Pace
 from chat.pieces import Piece
-from chat.reply import Answer, Reply, Turn
+from chat.reply import Answer, Reply
 from chat.service import Service
 from chat.shapes import ChatCompletion, Model, ModelList
 from chat.watcher import ALIAS, UnknownModel
 from chat.wire import ChatRequest
 from lm.settings import Sampling
 from problems import Problem
-from store.checks import find
-from store.conversations import new_conversation
-from store.schema import Conversation
 
 EVENT = {  # of a stream, each one
     "type": "object",
@@ -44,8 +41,8 @@ EVENT = {  # of a stream, each one
 FINISH = {"deadline": "length", "cancelled": "stop"}
 
 
-def completions_router(service: Service, pace: Pace) -> APIRouter:
-    """The routes, on this service; `pace` says how often one person may ask."""
+def completions_router(service: Service, pace: Pace, most: int) -> APIRouter:
+    """The routes, on this service; `pace` says how often one person may ask, `most` how many messages they may send."""
     router = APIRouter(prefix="/v1", tags=["chat"], dependencies=[Depends(scope("chat"))])
     listing = lister(service.base.tokenizer)
 
@@ -57,9 +54,15 @@ def completions_router(service: Service, pace: Pace) -> APIRouter:
     )
     async def complete(body: ChatRequest, request: Request) -> Response:
         pace.step(people.named_in(request, body.user))
+        check_count(body, most)
         await asyncio.to_thread(check_model, service, request, body.model or ALIAS)
-        turns = await asyncio.to_thread(_turns, service, body, request)
-        replies = await _begin_all(service, turns, sampling_of(body, service.sampling))
+        await service.check_room([message.plain() for message in body.messages], body.thinking)
+        laid = await asyncio.to_thread(lay, service, body, request)
+        try:
+            replies = await service.begin_all(laid.turns, _each(sampling_of(body, service.sampling), len(laid.turns)))
+        except Problem:
+            await asyncio.to_thread(take_back, service, laid)
+            raise
         head = _head(replies, bool(body.stream))
         if body.stream:
             usage = body.stream_options is not None and bool(body.stream_options.include_usage)
@@ -116,50 +119,11 @@ def sampling_of(body: ChatRequest, default: Sampling) -> Sampling:
     )
 
 
-def _turns(service: Service, body: ChatRequest, request: Request) -> list[Turn]:
-    """Lay the messages into the store; one turn a choice."""
-    messages = [message.plain() for message in body.messages]
-    wanted = (body.metadata or {}).get("conversation")
-    with service.store.session() as session:
-        person = people.of_call(session, request, body.user)
-        if wanted is None:
-            conversation = new_conversation(session, person.id, "api")
-        else:
-            found = find(session, Conversation, str(wanted))
-            if found is None or found.person_id != person.id:
-                raise Problem(f"you have no conversation {wanted}", hint="leave metadata.conversation out to begin one")
-            conversation = found
-        parent = weave(session, conversation.id, messages)
-        turn = Turn(
-            person.id,
-            conversation.id,
-            parent,
-            messages,
-            "api",
-            model=body.model or ALIAS,
-            propensity=1.0,
-            thinking=body.thinking,
-            deadline=body.timeout,
-        )
-    choices = body.n or 1
-    if choices != 2:
-        return [turn] * choices
-    pair = secrets.token_hex(8)
-    return [replace(turn, pair=pair, side="left"), replace(turn, pair=pair, side="right")]
-
-
-async def _begin_all(service: Service, turns: Sequence[Turn], sampling: Sampling) -> list[Reply]:
-    """Begin every choice; if one is refused, none goes on. Choices of one seed differ by their index."""
-    replies: list[Reply] = []
-    try:
-        for index, turn in enumerate(turns):
-            seed = None if sampling.seed is None else sampling.seed + index
-            replies.append(await service.begin(turn, replace(sampling, seed=seed)))
-    except BaseException:
-        for reply in replies:
-            reply.cancel()
-        raise
-    return replies
+def _each(sampling: Sampling, choices: int) -> list[Sampling]:
+    """How each choice is drawn: choices of one seed differ by their index."""
+    return [
+        sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index) for index in range(choices)
+    ]
 
 
 async def _unless_gone(request: Request, replies: Sequence[Reply]) -> list[Answer] | None:

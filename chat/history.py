@@ -9,10 +9,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from problems import Problem
-from store.checks import find
-from store.conversations import add_message, path_to
+from store.checks import check_choice, check_text, find
+from store.conversations import ROLES, path_to
 from store.ratings import present
-from store.schema import Conversation, Generation, Message
+from store.schema import Conversation, Generation, Message, new_id
 
 TITLE = 48  # characters of the opening message that name a conversation
 
@@ -143,17 +143,47 @@ def thumbs(session: Session, person_id: str, path: Sequence[Message]) -> list[st
     return found
 
 
-def weave(session: Session, conversation_id: str, messages: Sequence[dict[str, str]]) -> str:
-    """Lay a list of messages into a conversation's tree, sharing what is already there; returns the last one's id."""
+@dataclass(frozen=True)
+class Woven:
+    """Messages in a conversation's tree: the id of the last one, and the ids of those that were not there before."""
+
+    leaf: str
+    added: list[str]
+
+
+def weave(session: Session, conversation_id: str, messages: Sequence[dict[str, str]]) -> Woven:
+    """Lay a list of messages into a conversation's tree, sharing what is already there.
+
+    They are written at once, so that a long list holds the store as long as a short one.
+
+    Raises:
+        Problem: a role or a text that cannot be stored.
+    """
     known: dict[tuple[str | None, str, str], str] = {}
     for message in session.scalars(select(Message).where(Message.conversation_id == conversation_id)):
         known.setdefault((message.parent_id, message.role, message.content), message.id)
+    new: list[Message] = []
     parent: str | None = None
     for each in messages:
         place = (parent, each["role"], each["content"])
-        parent = known.get(place) or add_message(session, conversation_id, parent, each["role"], each["content"]).id
+        if place not in known:
+            check_choice(each["role"], ROLES, "role")
+            check_text(each["content"], "content")
+            known[place] = new_id()
+            new.append(
+                Message(
+                    id=known[place],
+                    conversation_id=conversation_id,
+                    parent_id=parent,
+                    role=each["role"],
+                    content=each["content"],
+                )
+            )
+        parent = known[place]
     assert parent is not None, "a request holds at least one message"
-    return parent
+    session.add_all(new)
+    session.flush()
+    return Woven(parent, [message.id for message in new])
 
 
 def _shorten(text: str) -> str:

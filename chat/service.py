@@ -91,7 +91,32 @@ class Service:
             TooLong: the messages leave no room for an answer.
             Problem: unknown model, or the backend's queue is full (`lm.line.QueueFull`).
         """
-        return await asyncio.shield(asyncio.ensure_future(self._begin(turn, sampling)))
+        [reply] = await self.begin_all([turn], [sampling])
+        return reply
+
+    async def begin_all(self, turns: Sequence[Turn], samplings: Sequence[Sampling]) -> list[Reply]:
+        """Start an answer to each turn. Raises as `begin` does; if one is refused none goes on, and none is kept."""
+        beginning = asyncio.ensure_future(self._begin(turns, samplings))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:  # nobody is left to read them
+            beginning.add_done_callback(_cancelled)
+            raise
+
+    async def check_room(self, messages: Sequence[dict[str, str]], thinking: bool | None = None) -> list[int]:
+        """Token ids of the messages, which leave room for one token of an answer at least.
+
+        Raises:
+            TooLong: they do not.
+            Problem: the chat template refuses them.
+        """
+        prompt_ids = await asyncio.to_thread(encode_chat, self.base, list(messages), thinking=thinking)
+        if len(prompt_ids) >= self.context:
+            raise TooLong(
+                f"the messages take {len(prompt_ids)} tokens and the model reads {self.context} with its answer",
+                hint="shorten the message or start a new conversation",
+            )
+        return prompt_ids
 
     async def compare(self, turn: Turn, samplings: Sequence[Sampling], choose: Choose) -> Comparison:
         """Start an answer for each of `samplings`, two of which are shown side by side, each on either side by chance.
@@ -119,8 +144,10 @@ class Service:
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
 
-    async def _begin(self, turn: Turn, sampling: Sampling) -> Reply:
-        [draft] = await self._drafts(turn, [sampling])
+    async def _begin(self, turns: Sequence[Turn], samplings: Sequence[Sampling]) -> list[Reply]:
+        return [self._reply(turn, draft) for turn, draft in zip(turns, await self._all(turns, samplings), strict=True)]
+
+    def _reply(self, turn: Turn, draft: Draft) -> Reply:
         reply = Reply(turn, draft)
         reply.answer = asyncio.create_task(self._follow(reply), name="follow an answer")
         self._under_way[reply] = reply.answer
@@ -132,7 +159,8 @@ class Service:
         self._under_way[comparison] = comparison.answers
         return comparison
 
-    async def _beside(self, turns: Sequence[Turn], samplings: Sequence[Sampling]) -> SideBySide:
+    async def _all(self, turns: Sequence[Turn], samplings: Sequence[Sampling]) -> list[Draft]:
+        """A draft of each turn; if one is refused, none goes on, and nothing is recorded."""
         drafts: list[Draft] = []
         try:
             for turn, sampling in zip(turns, samplings, strict=True):
@@ -141,6 +169,10 @@ class Service:
             for draft in drafts:
                 draft.cancel()
             raise
+        return drafts
+
+    async def _beside(self, turns: Sequence[Turn], samplings: Sequence[Sampling]) -> SideBySide:
+        drafts = await self._all(turns, samplings)
         both = SideBySide(turns, drafts)
         both.answers = asyncio.create_task(self._follow_both(both), name="follow two answers")
         self._under_way[both] = both.answers
@@ -148,13 +180,8 @@ class Service:
 
     async def _drafts(self, turn: Turn, samplings: Sequence[Sampling]) -> list[Draft]:
         started = time.perf_counter()
-        prompt_ids = await asyncio.to_thread(encode_chat, self.base, turn.messages, thinking=turn.thinking)
+        prompt_ids = await self.check_room(turn.messages, turn.thinking)
         room = self.context - len(prompt_ids)
-        if room < 1:
-            raise TooLong(
-                f"the messages take {len(prompt_ids)} tokens and the model reads {self.context} with its answer",
-                hint="shorten the message or start a new conversation",
-            )
         samplings = [replace(each, max_tokens=min(answer_limit(each, self.context), room)) for each in samplings]
         begun = await asyncio.to_thread(self._submit, turn, Prompt(turn.messages, prompt_ids), samplings)
         marks = thinking_marks(self.base, turn.thinking)
@@ -305,6 +332,12 @@ def _different(drafts: Sequence[Draft]) -> dict[str, Draft]:
     for draft in drafts:
         found.setdefault(draft.pieces.text.strip(), draft)
     return found
+
+
+def _cancelled(beginning: asyncio.Future[list[Reply]]) -> None:
+    if not beginning.cancelled() and beginning.exception() is None:
+        for reply in beginning.result():
+            reply.cancel()
 
 
 @contextmanager

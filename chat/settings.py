@@ -34,12 +34,17 @@ class ChatSettings:
     requests_per_minute: int = 0  # most completions that one person may ask for by the API; 0: no limit
     log_format: Literal["text", "json"] = "text"  # how the server's log is written on stderr, a line an event
     log_level: Literal["debug", "info", "warning", "error"] = "warning"  # info logs every answer and call of the API
+    # Messages in one request of the API: each is a row in the store, and a thousand of five tokens are more than a
+    # context of 4,096 holds.
+    max_messages: int = 1000
     max_body: int = 2_000_000  # largest request accepted, bytes
     allowed_origins: tuple[str, ...] = ()  # other sites whose pages may use the API, e.g. "https://example.org"
 
     def __post_init__(self) -> None:
         if self.candidates < 2:
             raise Problem(f"The chat's candidates is {self.candidates}.", hint="Give at least 2.")
+        if self.max_messages < 1:
+            raise Problem(f"The chat's max_messages is {self.max_messages}.", hint="Give at least 1.")
         if self.loaded_versions < 1:
             raise Problem(f"The chat's loaded_versions is {self.loaded_versions}.", hint="Give at least 1.")
         for name in ("pair_share", "uniform_share"):

@@ -139,11 +139,11 @@ def test_weaving_shares_what_is_there(store: Store) -> None:
     turns = [{"role": r, "content": c} for r, c in (("system", "S"), ("user", "A"), ("assistant", "B"), ("user", "C"))]
     with store.session() as session:
         scene = Scene(session)
-        leaf = weave(session, scene.conversation, turns)
-        assert weave(session, scene.conversation, turns) == leaf
+        leaf = weave(session, scene.conversation, turns).leaf
+        assert weave(session, scene.conversation, turns).leaf == leaf
         assert len(messages_of(session, scene.conversation)) == 4
-        other = weave(session, scene.conversation, [*turns[:3], {"role": "user", "content": "D"}])
+        other = weave(session, scene.conversation, [*turns[:3], {"role": "user", "content": "D"}]).leaf
         assert len(messages_of(session, scene.conversation)) == 5
         assert [m.content for m in path_to(session, other)] == ["S", "A", "B", "D"]
         repeated = [{"role": "user", "content": "A"}] * 3
-        assert len(path_to(session, weave(session, scene.conversation, repeated))) == 3
+        assert len(path_to(session, weave(session, scene.conversation, repeated).leaf)) == 3

@@ -42,7 +42,7 @@ def turn(store: Store) -> Turn:
     with store.session() as session:
         ann = person(session, None, "Ann").id
         conversation = new_conversation(session, ann, "page").id
-        return Turn(ann, conversation, weave(session, conversation, ASK), ASK, "page")
+        return Turn(ann, conversation, weave(session, conversation, ASK).leaf, ASK, "page")
 
 
 async def test_pieces_add_up_to_what_is_recorded(service: Service, turn: Turn) -> None:
