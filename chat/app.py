@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from chat import errors, metrics
 from chat.access import Access, scope
 from chat.completions import completions_router
+from chat.doors import Doors
 from chat.entrance import entrance_router
 from chat.feedback import feedback_router
 from chat.guard import Guard
@@ -58,7 +59,8 @@ def build_app(store: Store, backend: Backend, settings: ChatSettings, sampling: 
     )
     group = Group(store)
     keyring = Keyring(store, group)
-    service = Service(store, backend.base, watcher, sampling, backend.context, Pace(settings.ratings_per_minute))
+    pace, doors = Pace(settings.ratings_per_minute), Doors(settings)
+    service = Service(store, backend.base, watcher, sampling, backend.context, pace, doors)
 
     service.metrics.watch(backend.figures, watcher, backend.base.id)
 
@@ -92,7 +94,7 @@ def build_app(store: Store, backend: Backend, settings: ChatSettings, sampling: 
     app.include_router(
         completions_router(service, Pace(settings.requests_per_minute, "requests"), settings.max_messages)
     )
-    app.include_router(feedback_router(store, group, service.pace, service.metrics))
+    app.include_router(feedback_router(store, group, service))
 
     @app.get("/healthz", tags=["health"], summary="Alive, and the version that serves", response_model=Health)
     async def healthz() -> dict[str, Any]:

@@ -10,8 +10,7 @@ from sqlalchemy.orm import Session
 
 from chat import people
 from chat.access import scope
-from chat.metrics import Metrics
-from chat.pace import Pace
+from chat.service import Service
 from chat.shapes import RatingList, RatingShape, Withdrawn
 from chat.wire import Opinion
 from store.checks import known
@@ -21,7 +20,7 @@ from store.ratings import present, rate, withdraw
 from store.schema import Generation, Rating
 
 
-def feedback_router(store: Store, group: Group, pace: Pace, metrics: Metrics) -> APIRouter:
+def feedback_router(store: Store, group: Group, service: Service) -> APIRouter:
     """The routes, on this store; ratings that arrive together are committed together."""
     router = APIRouter(prefix="/v1", tags=["feedback"], dependencies=[Depends(scope("rate"))])
 
@@ -32,7 +31,8 @@ def feedback_router(store: Store, group: Group, pace: Pace, metrics: Metrics) ->
         response_model=RatingShape,
     )
     async def give(body: Opinion, request: Request) -> dict[str, Any]:
-        pace.step(people.named_in(request, body.user))
+        service.doors.rates(request)
+        service.pace.step(people.named_in(request, body.user))
 
         def write(session: Session) -> dict[str, Any]:
             person = people.of_call(session, request, body.user)
@@ -48,7 +48,7 @@ def feedback_router(store: Store, group: Group, pace: Pace, metrics: Metrics) ->
             return _shape(rating)
 
         taken = await asyncio.wrap_future(group.submit(write))
-        metrics.rated("api", body.kind)
+        service.metrics.rated("api", body.kind)
         return taken
 
     @router.get("/feedback", summary="One's present opinions on a generation", response_model=RatingList)

@@ -53,7 +53,7 @@ def check_count(body: ChatRequest, most: int) -> None:
         )
 
 
-def lay(service: Service, body: ChatRequest, request: Request) -> Laid:
+def lay(service: Service, body: ChatRequest, request: Request, door: str) -> Laid:
     """Lay the messages into the store, in a conversation of the caller's.
 
     Raises:
@@ -81,6 +81,7 @@ def lay(service: Service, body: ChatRequest, request: Request) -> Laid:
             propensity=1.0,
             thinking=body.thinking,
             deadline=body.timeout,
+            door=door,
         )
         begun = conversation.id if wanted is None else None
     choices = body.n or 1

@@ -44,6 +44,7 @@ class Asked:
     conversation_id: str
     message_id: str
     messages: list[dict[str, str]]
+    door: str = ""  # the key or address that it came by
 
 
 @dataclass(eq=False)
@@ -193,7 +194,9 @@ class LiveTurns:
 
     async def _turn(self, asked: Asked) -> Turn:
         messages = await asyncio.to_thread(self.service.fit, asked.messages, self.service.sampling)
-        return Turn(asked.person_id, asked.conversation_id, asked.message_id, messages, "page", propensity=1.0)
+        return Turn(
+            asked.person_id, asked.conversation_id, asked.message_id, messages, "page", propensity=1.0, door=asked.door
+        )
 
     def _seeded(self, index: int) -> Sampling:
         """How one of several answers to a turn is drawn: each with a seed of its own."""

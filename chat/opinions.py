@@ -101,7 +101,7 @@ class Opinions:
     def _thumb(self, message_id: str, liked: bool | str, rated: str, request: gr.Request) -> Step:
         with self.service.store.session() as session:
             person, generation, message = self._subject(session, message_id, request)
-            self.service.pace.step(person.id)
+            self._paced(person, request)
             on = {"generation_id": generation.id, "person_id": person.id}
             if liked == "":  # the same thumb pressed again
                 if any(each.kind == "thumb" for each in present(session, generation.id, person.id)):
@@ -112,6 +112,10 @@ class Opinions:
             self.service.metrics.rated("page", "thumb")
             panel = self._panel(session, person, generation, message)
             return panel | {self.parts.status: self._thanks(session, generation)}
+
+    def _paced(self, person: Person, request: gr.Request) -> None:
+        self.service.doors.rates(request)
+        self.service.pace.step(person.id)
 
     def _say_more(self, message_id: str, request: gr.Request) -> Step:
         with self.service.store.session() as session:
@@ -150,7 +154,7 @@ class Opinions:
     def _keep(self, opinions: dict[str, Any], rated: str, request: gr.Request) -> Step:
         with self.service.store.session() as session:
             person, generation, _ = self._subject(session, rated, request)
-            self.service.pace.step(person.id)
+            self._paced(person, request)
             on = {"generation_id": generation.id, "person_id": person.id}
             said = {each.kind: each.value for each in present(session, generation.id, person.id)}
             for kind, value in opinions.items():
@@ -164,7 +168,7 @@ class Opinions:
     def _judge(self, verdict: str, left_id: str, request: gr.Request) -> Step:
         with self.service.store.session() as session:
             person, generation, left = self._subject(session, left_id, request)
-            self.service.pace.step(person.id)
+            self._paced(person, request)
             pair = pair_under(session, left.parent_id or "")
             if pair is None or pair.left.id != left.id or pair.right.generation_id is None:
                 raise Problem("there are no two answers to judge", hint="reload the page")

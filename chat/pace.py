@@ -15,8 +15,8 @@ REMEMBERED = 10_000  # people whose last minute is kept; the rest have been quie
 class TooFast(Problem):
     """More ratings, or requests, within a minute than one person may send. `wait`: whole seconds until the next."""
 
-    def __init__(self, limit: int, wait: int, what: str = "ratings") -> None:
-        super().__init__(f"More than {limit} {what} in a minute from one person.", hint=f"Try again in {wait} s.")
+    def __init__(self, limit: int, wait: int, what: str = "ratings", whose: str = "one person") -> None:
+        super().__init__(f"More than {limit} {what} in a minute from {whose}.", hint=f"Try again in {wait} s.")
         self.wait, self.what = wait, what
 
 
@@ -25,19 +25,19 @@ class Pace:
 
     Args:
         per_minute: most that is taken; 0 sets no limit.
-        what: "ratings" or "requests", for the words of a refusal.
+        what: "ratings" or "requests", for the words of a refusal, which say `whose` they are.
     """
 
-    def __init__(self, per_minute: int, what: str = "ratings") -> None:
-        self.per_minute, self.what = per_minute, what
+    def __init__(self, per_minute: int, what: str = "ratings", whose: str = "one person") -> None:
+        self.per_minute, self.what, self.whose = per_minute, what, whose
         self._times: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
 
-    def step(self, person: str) -> None:
-        """Note one rating or request by this person.
+    def step(self, person: str, count: int = 1) -> None:
+        """Note `count` ratings or requests by this person, all or none of them.
 
         Raises:
-            TooFast: they gave `per_minute` within the last minute; it is not to be taken. Never where
+            TooFast: it would be more than `per_minute` within a minute; nothing is to be taken. Never where
                 `per_minute` is 0.
         """
         if not self.per_minute:
@@ -48,8 +48,10 @@ class Pace:
             self._times[person] = times  # now the last: the first are those who have been quiet longest
             while times and at - times[0] >= WINDOW:
                 times.popleft()
-            if len(times) >= self.per_minute:
-                raise TooFast(self.per_minute, int(WINDOW - (at - times[0])) + 1, self.what)
-            times.append(at)
+            over = len(times) + count - self.per_minute
+            if over > 0:
+                oldest = times[min(over, len(times)) - 1] if times else at
+                raise TooFast(self.per_minute, int(WINDOW - (at - oldest)) + 1, self.what, self.whose)
+            times.extend([at] * count)
             while len(self._times) > REMEMBERED:
                 del self._times[next(iter(self._times))]

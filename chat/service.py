@@ -19,10 +19,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from chat import logs
+from chat.doors import Doors
 from chat.metrics import Metrics
 from chat.pace import Pace
 from chat.pieces import Pieces
 from chat.reply import Answer, Comparison, Draft, Reply, SideBySide, Turn
+from chat.settings import ChatSettings
 from chat.watcher import ALIAS, Loaded, Watcher
 from lm.backend import Prompt
 from lm.lengths import answer_limit
@@ -59,14 +61,22 @@ class Service:
         sampling: what a request leaves unsaid.
         context: tokens that prompt and answer may take together.
         pace: how fast one person may rate.
+        doors: how much may come by one key or address; by default what a chat's settings are without being set.
     """
 
     def __init__(
-        self, store: Store, base: BaseText, watcher: Watcher, sampling: Sampling, context: int, pace: Pace
+        self,
+        store: Store,
+        base: BaseText,
+        watcher: Watcher,
+        sampling: Sampling,
+        context: int,
+        pace: Pace,
+        doors: Doors | None = None,
     ) -> None:
         self.store, self.base, self.watcher, self.context = store, base, watcher, context
         self.sampling = replace(sampling, max_tokens=answer_limit(sampling, context))
-        self.pace, self.metrics = pace, Metrics()
+        self.pace, self.doors, self.metrics = pace, doors or Doors(ChatSettings()), Metrics()
         self._under_way: dict[Reply | Comparison | SideBySide, asyncio.Task[Any]] = {}
         self._waiting: set[asyncio.Task[Any]] = set()
 
@@ -194,7 +204,7 @@ class Service:
         begun: list[tuple[Stream, Loaded]] = []
         try:
             for each in samplings:
-                begun.append(self.watcher.submit(turn.model, prompt, each, turn.person_id, turn.deadline))
+                begun.append(self.watcher.submit(turn.model, prompt, each, turn.person_id, turn.deadline, turn.door))
         except BaseException:
             for stream, _ in begun:
                 stream.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Literal
 
 from problems import Problem
@@ -34,6 +35,11 @@ class ChatSettings:
     requests_per_minute: int = 0  # most completions that one person may ask for by the API; 0: no limit
     log_format: Literal["text", "json"] = "text"  # how the server's log is written on stderr, a line an event
     log_level: Literal["debug", "info", "warning", "error"] = "warning"  # info logs every answer and call of the API
+    # Answers that may be asked for in a minute with one key, or else from one address beyond this machine, `n` counted:
+    # one in a second for five people at a time. 0: no limit.
+    door_answers_per_minute: int = 300
+    door_ratings_per_minute: int = 600  # ratings in a minute with one key, or else from one address; 0: no limit
+    trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For is believed: "10.0.0.0/8"
     # Messages in one request of the API: each is a row in the store, and a thousand of five tokens are more than a
     # context of 4,096 holds.
     max_messages: int = 1000
@@ -43,6 +49,12 @@ class ChatSettings:
     def __post_init__(self) -> None:
         if self.candidates < 2:
             raise Problem(f"The chat's candidates is {self.candidates}.", hint="Give at least 2.")
+        for proxy in self.trusted_proxies:
+            try:
+                ip_network(proxy, strict=False)
+            except ValueError as error:
+                hint = 'Give addresses or networks, as "10.0.0.0/8".'
+                raise Problem(f"The chat's trusted_proxies has {proxy!r}: {error}.", hint=hint) from None
         if self.max_messages < 1:
             raise Problem(f"The chat's max_messages is {self.max_messages}.", hint="Give at least 1.")
         if self.loaded_versions < 1:

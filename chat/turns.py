@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import gradio as gr
 from sqlalchemy.orm import Session
@@ -97,15 +98,16 @@ class Turns:
             return add_message(session, conversation_id, seen.end, "user", text)
 
         try:
+            door = self._door(request, two)
             if at:
                 with self.live.place(at):
                     asked = await asyncio.to_thread(self._put, write, request)
-                    self.live.start(asked, two)
+                    self.live.start(replace(asked, door=door), two)
             else:
                 with self.live.new_place(request.session_hash or "", made or "") as begun:
                     asked = await asyncio.to_thread(self._put, write, request)
                     begun(asked.conversation_id)
-                    self.live.start(asked, two)
+                    self.live.start(replace(asked, door=door), two)
         except Problem as problem:
             return self._said(refusal(problem))
         memory = self.parts.memory
@@ -118,12 +120,18 @@ class Turns:
     async def _ask(self, find: Find, write: Find, request: gr.Request, two: bool) -> Step:
         """Have a message answered that `write` gives, in the conversation of the one that `find` gives."""
         try:
+            door = self._door(request, two)
             found = await asyncio.to_thread(self._put, find, request)
             with self.live.place(found.conversation_id):
-                self.live.start(await asyncio.to_thread(self._put, write, request), two)
+                asked = await asyncio.to_thread(self._put, write, request)
+                self.live.start(replace(asked, door=door), two)
         except Problem as problem:
             return self._said(refusal(problem), redraw=True)
         return self._said(note("Writing two answers …" if two else "Writing …"))
+
+    def _door(self, request: gr.Request, two: bool) -> str:
+        """By which door the message comes; for two answers as many are written as there are to choose from."""
+        return self.service.doors.asks(request, self.live.explorer.candidates if two else 1)
 
     def _put(self, write: Find, request: gr.Request) -> Asked:
         with self.service.store.session() as session:

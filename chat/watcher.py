@@ -119,12 +119,19 @@ class Watcher:
             self._let_go()
 
     def submit(
-        self, model: str, prompt: Prompt, sampling: Sampling, person: str = "", deadline: float | None = None
+        self,
+        model: str,
+        prompt: Prompt,
+        sampling: Sampling,
+        person: str = "",
+        deadline: float | None = None,
+        door: str = "",
     ) -> tuple[Stream, Loaded]:
         """Start an answer by the version that `model` names; blocks while that version is loaded.
 
         Args:
             person: whom the request counts to where the backend is fair among people.
+            door: the key or network address that it came by; names can be invented, so its people count together.
             deadline: seconds from now after which the answer ends with what there is.
 
         Raises:
@@ -133,7 +140,7 @@ class Watcher:
             Problem: the backend's own refusals (prompt too long, queue full).
         """
         wanted = None if model == ALIAS else self._number(model)
-        asking = prompt, sampling, person, deadline
+        asking = prompt, sampling, person, deadline, door
         with self._lock:
             version = self.serving.id if wanted is None else wanted
             if version == 0 or version in self._held:
@@ -212,13 +219,13 @@ class Watcher:
         return int(number)
 
     def _ask(
-        self, version: int, prompt: Prompt, sampling: Sampling, person: str, deadline: float | None
+        self, version: int, prompt: Prompt, sampling: Sampling, person: str, deadline: float | None, door: str
     ) -> tuple[Stream, Loaded]:
         """Begin an answer by a version that is held; the lock is held, too."""
         if version == 0:
-            return self._backend.ask(prompt, sampling, "0", person, deadline), BASE
+            return self._backend.ask(prompt, sampling, "0", person, deadline, door), BASE
         self._held.move_to_end(version)
-        stream = self._backend.ask(prompt, sampling, str(version), person, deadline)
+        stream = self._backend.ask(prompt, sampling, str(version), person, deadline, door)
         begun = self._streams.setdefault(version, [])
         begun[:] = [each for each in begun if not each.done] + [stream]
         return stream, self._held[version]

@@ -55,12 +55,19 @@ class Backend(Protocol):
         """Offer `version` no more; requests under way keep it. Problem if unknown."""
 
     def ask(
-        self, prompt: Prompt, sampling: Sampling, version: str = BASE, person: str = "", deadline: float | None = None
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        version: str = BASE,
+        person: str = "",
+        deadline: float | None = None,
+        door: str = "",
     ) -> Stream:
         """Begin an answer and return its stream at once.
 
         Args:
             person: whom fairness among requests counts it to.
+            door: the key or network address that it came by, whose people together take turns with those of others.
             deadline: seconds from now after which the answer ends with what there is.
 
         Raises:
@@ -105,9 +112,15 @@ class OwnEngine:
         self.engine.remove(version)
 
     def ask(
-        self, prompt: Prompt, sampling: Sampling, version: str = BASE, person: str = "", deadline: float | None = None
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        version: str = BASE,
+        person: str = "",
+        deadline: float | None = None,
+        door: str = "",
     ) -> Stream:
-        return self.engine.submit(prompt.ids, sampling, version, person, deadline)
+        return self.engine.submit(prompt.ids, sampling, version, person, deadline, door)
 
     def figures(self) -> Figures:
         return self.engine.figures()

@@ -35,6 +35,7 @@ from problems import Problem
 log = logging.getLogger(__name__)
 
 BASE = "0"  # the version with the adapters off
+KEPT = 8  # one slot of so many stays free of any one key or address, so that a short question of another need not wait
 LONGEST_WAIT = 30  # seconds; the most that a refused caller is told to wait
 _LIKELIHOOD_ROWS = 16
 _SMOOTHING = 0.1  # weight of the newest answer in the running mean of how long one takes
@@ -63,7 +64,7 @@ class Engine:
         self._stepping = threading.Lock()  # held during a step: guards the slots
 
         self._gate = threading.Condition()  # guards what follows; notified when there may be work
-        self._waiting = Line(self.settings.queue)
+        self._waiting = Line(self.settings.queue, most=max(1, self.settings.slots - self.settings.slots // KEPT))
         self._bulk: deque[Request] = deque()
         self._versions: dict[str, Version] = {BASE: self._slots.bank.prepare(BASE, None)}
         self._outdated = True  # the versions have changed since the last step
@@ -157,11 +158,13 @@ class Engine:
         version: str = BASE,
         person: str = "",
         deadline: float | None = None,
+        door: str = "",
     ) -> Stream:
         """Queue a request and return its stream at once.
 
         Args:
             person: whose request it is; people take turns, and only their own earlier prompts are reused for them.
+            door: the key or network address that it came by, whose people together take turns with those of others.
             deadline: seconds after which it ends, with what there is; the settings' own is the most.
 
         Raises:
@@ -176,7 +179,9 @@ class Engine:
         with self._gate:
             held = self._find(version)
             stream = Stream(version, self._noting(), self.settings.stream_interval)
-            request = self._request(prompt_ids, sampling, held, stream, live=True, person=person, deadline=until)
+            request = self._request(
+                prompt_ids, sampling, held, stream, live=True, person=person, deadline=until, door=door
+            )
             self._waiting.add(request, wait=min(LONGEST_WAIT, math.ceil(self._seconds)))
             self._unfinished[stream] = True
             self._gate.notify_all()
@@ -358,14 +363,13 @@ class Engine:
         """Fill free slots, streams first; prompts that come together are read shortest first, since those read side by
         side are padded to the longest of them.
         """
-        running = Counter(request.person for request in self._slots.rows)
+        running = list(self._slots.rows)
         kept = self.settings.slots // 4 if self._thread is not None else 0  # slots that prompts in bulk leave free
         with self._gate:
             free = self.settings.slots - len(self._slots.rows)
             admitted: list[Request] = []
-            while len(self._waiting) and len(admitted) < free:
-                admitted.append(self._waiting.take(running))
-                running[admitted[-1].person] += 1
+            while len(admitted) < free and (request := self._waiting.take([*running, *admitted])) is not None:
+                admitted.append(request)
             while self._bulk and len(admitted) < free - kept:
                 admitted.append(self._bulk.popleft())
             admitted.sort(key=lambda request: len(request.prompt))
@@ -403,7 +407,7 @@ class Engine:
 
     def _request(
         self, prompt: list[int], sampling: Sampling, version: Version, stream: Stream, live: bool, person: str = "",
-        deadline: float | None = None,
+        deadline: float | None = None, door: str = "",
     ) -> Request:  # fmt: skip
         room = self.context - len(prompt)
         if not prompt:
@@ -417,4 +421,6 @@ class Engine:
             raise Problem(
                 "The prompt holds a token that the model does not know.", hint="Encode it with its tokenizer."
             )
-        return Request(prompt, sampling, version, stream, room, self._ends, self._decode_text, live, person, deadline)
+        return Request(
+            prompt, sampling, version, stream, room, self._ends, self._decode_text, live, person, deadline, door
+        )

@@ -18,12 +18,12 @@ class Request:
 
     def __init__(
         self, prompt: list[int], sampling: Sampling, version: Version, stream: Stream, room: int, ends: Set[int],
-        decode: Decode, live: bool, person: str = "", deadline: float | None = None,
+        decode: Decode, live: bool, person: str = "", deadline: float | None = None, door: str = "",
     ) -> None:  # fmt: skip
         """`room`: tokens the slot has left for the answer; `live`: somebody reads the pieces as they come; `deadline`:
-        the time.monotonic() by which it must be over.
+        the time.monotonic() by which it must be over; `door`: the key or address that it came by, if that is known.
         """
-        self.person, self.deadline, self.live = person, deadline, live
+        self.person, self.door, self.deadline, self.live = person, door, deadline, live
         self.submitted = time.monotonic()
         self.waited = 0.0  # seconds until it had a slot
         self.prefix: Prefix | None = None  # what its slot began with

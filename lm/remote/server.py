@@ -122,9 +122,15 @@ class Remote(Connection):
     # Requests
 
     def ask(
-        self, prompt: Prompt, sampling: Sampling, version: str = BASE, person: str = "", deadline: float | None = None
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        version: str = BASE,
+        person: str = "",
+        deadline: float | None = None,
+        door: str = "",
     ) -> Stream:
-        """Send a request; `person` is not told to the server.
+        """Send a request; `person` and `door` are not told to the server.
 
         Raises:
             Problem: unknown version, or a sampling parameter that OpenAI's API does not have. Later, from the stream:

@@ -310,7 +310,7 @@ def test_the_store_keeps_the_engines_word(running: Running, monkeypatch: pytest.
 def test_a_deadline_that_passed_in_the_queue(running: Running, monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
     deadlines: list[float | None] = []
 
-    def never(ids: Any, sampling: Any, version: str, person: str, deadline: float | None) -> Stream:
+    def never(ids: Any, sampling: Any, version: str, person: str, deadline: float | None, door: str) -> Stream:
         deadlines.append(deadline)
         it = Stream(version)
         it.fail(Late("The request waited longer than it may.", hint="Try again later."))
