@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from chat.connections import Bounded
 from problems import Problem
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def make_server(app: FastAPI, *, ready: Callable[[], None], over: Callable[[], b
     """A server to run in a thread; it ends soon after its `should_exit` is set, or `over` is true."""
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=Bounded,
         log_config=None,  # its warnings go where the process logs
         log_level="warning",
         access_log=False,
