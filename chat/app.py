@@ -22,6 +22,7 @@ from chat.guard import Guard
 from chat.keyring import Keyring
 from chat.pace import Pace
 from chat.people import HEADER
+from chat.person_cookie import PersonCookie
 from chat.reference import describe, reference_page
 from chat.routes import refuse_the_rest
 from chat.service import Service
@@ -87,6 +88,7 @@ def build_app(store: Store, backend: Backend, settings: ChatSettings, sampling: 
         allow_headers=["Authorization", "Content-Type", HEADER, REQUEST_ID],
         expose_headers=[REQUEST_ID, "Retry-After"],
     )
+    app.add_middleware(PersonCookie, store=store)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Trace, metrics=service.metrics)
     if settings.require_key:

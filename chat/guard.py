@@ -11,17 +11,14 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat.errors import error_body
 from chat.hosts import Hosts
-from chat.people import COOKIE, new_cookie
 from chat.settings import ChatSettings
 
 READING = {"GET", "HEAD", "OPTIONS"}
-YEAR = 365 * 24 * 3600
 
 # Nothing is fetched from elsewhere, not even an image that an answer names: that would tell others what is read here.
 # What Gradio forces on it, and no more: its page begins with scripts written into it ('unsafe-inline'), and gr.HTML
@@ -48,28 +45,22 @@ class Guard:
         self.app, self.settings, self.hosts = app, settings, Hosts(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse wrong names (400, 421), foreign writers (403) and large bodies (413); add the headers, and a cookie
-        where there is none.
-        """
+        """Refuse wrong names (400, 421), foreign writers (403) and large bodies (413); add the headers."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        cookie: str | None = None
 
         async def send_dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 out = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     out[name] = value
-                if cookie:
-                    out.append("Set-Cookie", cookie)
             await send(message)
 
         if (refusal := self._misnamed(headers)) is not None:
             await refusal(scope, receive, send_dressed)
             return
-        cookie = self._cookie(scope, headers)
         if (scope["type"] == "websocket" or scope["method"] not in READING) and not self._same_site(headers):
             message = (
                 f"requests from {headers['origin']} may not change anything here; "
@@ -119,11 +110,3 @@ class Guard:
             "the chat's settings"
         )
         return JSONResponse(error_body(message, type="invalid_request_error", code="unknown_host"), 421)
-
-    def _cookie(self, scope: Scope, headers: Headers) -> str | None:
-        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
-            return None
-        if cookie_parser(headers.get("cookie", "")).get(COOKIE):
-            return None
-        secure = "; Secure" if scope["scheme"] == "https" else ""
-        return f"{COOKIE}={new_cookie()}; Path=/; Max-Age={YEAR}; HttpOnly; SameSite=Lax{secure}"

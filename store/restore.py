@@ -23,9 +23,10 @@ from problems import Problem
 from store.backup import FORMAT, MANIFEST, ROWS, rows_engine
 from store.database import IN_USE, OWNER_FILE, OWNER_FOLDER, explain, keep_private, known_schemas, migrate, schema_of
 from store.engines import make_engine, reading
+from store.secret import FILE as SECRET
 from store.transfer import clear, copy_rows, count_rows
 
-LOCKS = {IN_USE, "migrate.lock"}
+LOCKS = {IN_USE, "migrate.lock", SECRET}  # of a home, and not of the store in it
 FOLDERS = ("updates", "versions")  # that a store keeps beside its database
 
 

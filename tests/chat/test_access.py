@@ -16,6 +16,7 @@ from chat.app import build_app
 from chat.keyring import REMEMBERED, Keyring
 from chat.people import COOKIE as PERSON_COOKIE
 from chat.people import HEADER, of_cookie
+from chat.person_cookie import PersonCookie
 from chat.personas import PERSONAS
 from chat.raters import simulate
 from chat.settings import ChatSettings
@@ -210,7 +211,8 @@ def test_a_key_of_nobody_speaks_for_whom_it_names(locked: Running) -> None:
     headers, _ = key(locked.store)
     assert person_of(locked, asked(locked, headers, user="Bo")) == "Bo"
     assert person_of(locked, asked(locked, headers)) == "api"
-    assert person_of(locked, asked(locked, headers | {"Cookie": f"{PERSON_COOKIE}=abc"})) == of_cookie("abc")
+    given = PersonCookie(FastAPI(), locked.store).new()
+    assert person_of(locked, asked(locked, headers | {"Cookie": f"{PERSON_COOKIE}={given}"})) == of_cookie(given)
 
 
 def test_the_key_of_somebody_erased_opens_nothing(locked: Running) -> None:

@@ -87,7 +87,7 @@ def test_the_page_gives_a_cookie_once(running: Running) -> None:
         [given] = browser.get("/").headers.get_list("set-cookie")
         name, _, rest = given.partition("=")
         assert name == COOKIE
-        assert len(rest.partition(";")[0]) == 32
+        assert len(rest.partition(";")[0]) == 65
         assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(rest.split("; "))
         assert "set-cookie" not in browser.get("/").headers
     with httpx.Client(base_url=running.url) as program:
