@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ from lm.model_files import check_config, check_model_files, not_a_model
 from lm.templates import manner
 from problems import Problem
 
+log = logging.getLogger(__name__)
+
+COMMIT = re.compile("[0-9a-f]{40}")
 STARTER = Path(__file__).parent / "starter" / "weights"
 
 # What a model's answers depend on; generation_config.json is left out because requests carry their own sampling.
@@ -74,7 +79,8 @@ def load_base(name: str = "starter", device: str = "auto", dtype: str = "auto") 
     """Load `name` in evaluation mode with gradients off.
 
     Args:
-        name: "starter", a folder, or an id of the hub (its files are fetched unless already on this machine).
+        name: "starter", a folder, or an id of the hub, with `@` and a revision after it to keep to one (its files are
+            fetched unless already on this machine).
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
         dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 on a GPU that has it and, for a large model, on a
             CPU that multiplies it; float32 elsewhere.
@@ -145,7 +151,8 @@ def _text(name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, config: P
     with _loading(folder, "tokenizer"):
         make_ready(tokenizer, folder, config)
     return BaseText(
-        id=name if name == "starter" or not Path(name).is_dir() else folder.resolve().name,
+        # Without the revision: what the files hold is in the fingerprint.
+        id=folder.resolve().name if Path(name).is_dir() else name.partition("@")[0],
         fingerprint=fingerprint(folder),
         tokenizer=tokenizer,
         context=context_of(tokenizer, folder, config),
@@ -179,15 +186,30 @@ def _folder(name: str) -> Path:
         raise Problem(f"{folder} is a file.", hint="Give the folder that holds a model in safetensors.")
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise Problem(f"There is no folder {folder}.", hint="Give 'starter', a model's folder or an id of the hub.")
-    return _snapshot(name)
+    repository, _, revision = name.partition("@")
+    return _snapshot(repository, revision or None)
 
 
-def _snapshot(name: str) -> Path:
+def _snapshot(name: str, revision: str | None) -> Path:
+    """The files of a model of the hub, at a revision: a commit, a tag or a branch; None: its newest.
+
+    A commit is the same for ever; anything else is whatever its owner makes of it, which is said.
+    """
+    if revision is None or not COMMIT.fullmatch(revision):
+        log.warning(
+            "%s is taken from the hub as it is now, and may be another model tomorrow; name a commit to keep it: "
+            "--model %s@COMMIT",
+            name if revision is None else f"{name}@{revision}",
+            name,
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     wanted = [*FINGERPRINTED, "*.json", "*.model"]
-    small: dict[str, Any] = {"allow_patterns": [pattern for pattern in wanted if pattern != "*.safetensors"]}
+    small: dict[str, Any] = {
+        "revision": revision,
+        "allow_patterns": [pattern for pattern in wanted if pattern != "*.safetensors"],
+    }
     try:
         folder = Path(snapshot_download(name, **small))
         if (folder / "config.json").is_file():
@@ -197,8 +219,9 @@ def _snapshot(name: str) -> Path:
         return Path(snapshot_download(name, **(small | {"allow_patterns": wanted})))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise Problem(
-            f"The model {name!r} is neither a folder here nor to be had from the hub.",
-            hint="Check the name and the network, or give 'starter' or a folder.",
+            f"The model {name!r} is neither a folder here nor to be had from the hub"
+            + (f" at {revision!r}." if revision else "."),
+            hint="Check the name, its revision and the network, or give 'starter' or a folder.",
         ) from error
 
 

@@ -284,7 +284,7 @@ def test_what_the_hub_names_as_quantised_is_refused_before_its_weights_are_fetch
 ) -> None:
     asked: list[list[str]] = []
 
-    def fetch(name: str, allow_patterns: list[str]) -> str:
+    def fetch(name: str, revision: str | None, allow_patterns: list[str]) -> str:
         asked.append(allow_patterns)
         return str(stranger)
 
@@ -295,6 +295,38 @@ def test_what_the_hub_names_as_quantised_is_refused_before_its_weights_are_fetch
     with pytest.raises(Problem, match="quantised"):
         load_text("someone/small")
     assert ["*.safetensors" in patterns for patterns in asked] == [False, True, False]
+
+
+COMMIT = "0123456789" * 4
+
+
+@pytest.mark.parametrize(
+    ("model", "repository", "revision", "moves"),
+    [
+        (f"someone/small@{COMMIT}", "someone/small", COMMIT, False),
+        ("someone/small@main", "someone/small", "main", True),
+        ("someone/small", "someone/small", None, True),
+    ],
+)
+def test_a_model_of_the_hub_is_kept_to_a_revision(
+    stranger: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    model: str,
+    repository: str,
+    revision: str | None,
+    moves: bool,
+) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def fetch(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision))
+        return str(stranger)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    assert load_text(model).id == repository
+    assert set(asked) == {(repository, revision)}
+    assert ("may be another model tomorrow" in caplog.text) == moves
 
 
 JUNK = st.recursive(
