@@ -92,7 +92,7 @@ def build_app(store: Store, backend: Backend, settings: ChatSettings, sampling: 
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Trace, metrics=service.metrics)
     if settings.require_key:
-        app.include_router(entrance_router(keyring, settings.title))
+        app.include_router(entrance_router(keyring, settings.title, doors))
     app.include_router(
         completions_router(service, Pace(settings.requests_per_minute, "requests"), settings.max_messages)
     )

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from chat.doors import Doors
 from chat.keyring import Keyring
 from chat.pace import Pace, TooFast
 from store.keys import page_token
@@ -53,8 +54,8 @@ def form(title: str, said: str = "", *, status: int, headers: Mapping[str, str] 
     return HTMLResponse(page, status, {"Cache-Control": "no-store", **(headers or {})})
 
 
-def entrance_router(keyring: Keyring, title: str) -> APIRouter:
-    """The routes of /enter and /logout."""
+def entrance_router(keyring: Keyring, title: str, doors: Doors) -> APIRouter:
+    """The routes of /enter and /logout; `doors` tells the addresses apart that try keys."""
     router = APIRouter(include_in_schema=False)
     pace = Pace(TRIES)
 
@@ -65,7 +66,7 @@ def entrance_router(keyring: Keyring, title: str) -> APIRouter:
     @router.post("/enter")
     async def enter(request: Request) -> Response:
         try:
-            pace.step(request.client.host if request.client else "")
+            pace.step(doors.of(request))
         except TooFast as fast:
             said = f"Too many keys were tried from your address. Try again in {fast.wait} s."
             return form(title, said, status=429, headers={"Retry-After": str(fast.wait)})
