@@ -25,7 +25,7 @@ PARTS = re.compile(
     | (?<!`)(?P<ticks>`{1,9})(?!`)(?P<span>(?:(?!\n[ \t]*\n).){1,2000}?)(?<!`)(?P=ticks)(?!`)
     | \$\$(?P<formula>.+?)\$\$
     | <(?P<link>https?://[^\s<>`&]*)>
-    | (?P<mark>[<&`]|\$(?=\$)|%%(?=%%%%)|!(?=\[))
+    | (?P<mark>[<&`]|\$(?=\$)|%(?=%%)|!(?=\[))
     """,
     re.VERBOSE | re.MULTILINE | re.DOTALL,
 )

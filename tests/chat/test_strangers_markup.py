@@ -21,6 +21,7 @@ from .browsing import WIDE, me, say, visit
 from .conftest import Running, last_generation, until
 
 ATTACKS = [
+    "%%%%%%LATEX_BLOCK_0%%% $$<form>$$ %%%LATEX_BLOCK_1%%%",
     '<div style="position: fixed; inset: 0; background: red">Your session has ended</div>',
     '<form action="/enter" method="post"><input name="key"><button>Enter your key</button></form>',
     '<a style="position:fixed;top:0" href="https://evil.example">Sign in</a>',
@@ -69,6 +70,7 @@ def test_nothing_is_a_tag_but_our_own_and_every_letter_comes_back(text: str) -> 
         assert "&" not in re.sub(r"&#\d+;", "", left)
         assert plain(markup) == text
     assert "`" not in answer_markup(text)
+    assert "%%%" not in answer_markup(text)
     formulas = "".join(re.findall(r"\$\$(.+?)\$\$", answer_markup(text), re.DOTALL))
     assert re.search(r"[!-/:-@\[-`{-~]", re.sub(r"&#\d+;", "", formulas)) is None
     assert re.search(r"!\[", answer_markup(text)) is None
