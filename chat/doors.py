@@ -7,13 +7,19 @@ a proxy stands before the server. Then `trusted_proxies` says whose `X-Forwarded
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
+from chat import people
 from chat.keyring import grant_of
+from chat.newcomers import Newcomers
 from chat.pace import Pace
 from chat.settings import ChatSettings
+from store.keys import Scope
+from store.schema import Person
 
 PREFIX = 64  # bits of an IPv6 address that are one customer's network (RFC 6177)
 
@@ -24,6 +30,7 @@ class Doors:
     def __init__(self, settings: ChatSettings) -> None:
         self._trusted = [ip_network(each, strict=False) for each in settings.trusted_proxies]
         self._answers = Pace(settings.door_answers_per_minute, "requests", "one key or address")
+        self._newcomers = Newcomers(settings.new_people_per_hour)
         self._ratings = Pace(settings.door_ratings_per_minute, "ratings", "one key or address")
 
     def of(self, request: HTTPConnection) -> str:
@@ -45,6 +52,22 @@ class Doors:
     def rates(self, request: HTTPConnection) -> str:
         """Count a rating; gives the door. Raises TooFast where they are too many."""
         return self._step(self._ratings, request, 1)
+
+    def of_call(self, session: Session, request: HTTPConnection, user: str | None) -> Person:
+        """As `people.of_call`. Raises TooManyPeople where they are new and one too many."""
+        with self._few_new(session, request):
+            return people.of_call(session, request, user)
+
+    def of_page(self, session: Session, request: HTTPConnection, doing: Scope = "chat") -> Person:
+        """As `people.of_page`. Raises TooManyPeople where they are new and one too many."""
+        with self._few_new(session, request):
+            return people.of_page(session, request, doing)
+
+    def _few_new(self, session: Session, request: HTTPConnection) -> AbstractContextManager[None]:
+        grant, door = grant_of(request), self.of(request)
+        if not door or (grant is not None and grant.allows("operate")):  # who imports and simulates brings in anybody
+            return nullcontext()
+        return self._newcomers.by(door, session)
 
     def _step(self, pace: Pace, request: HTTPConnection, count: int) -> str:
         door = self.of(request)

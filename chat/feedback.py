@@ -13,10 +13,10 @@ from chat.access import scope
 from chat.service import Service
 from chat.shapes import RatingList, RatingShape, Withdrawn
 from chat.wire import Opinion
-from store.checks import known
+from store.checks import check_choice, known
 from store.database import Store
 from store.group import Group
-from store.ratings import present, rate, withdraw
+from store.ratings import KINDS, check_value, present, rate, withdraw
 from store.schema import Generation, Rating
 
 
@@ -33,9 +33,12 @@ def feedback_router(store: Store, group: Group, service: Service) -> APIRouter:
     async def give(body: Opinion, request: Request) -> dict[str, Any]:
         service.doors.rates(request)
         service.pace.step(people.named_in(request, body.user))
+        # Before it is written together with others': where one write fails, theirs are done again.
+        check_choice(body.kind, KINDS, "kind of rating")
+        check_value(body.kind, body.value)
 
         def write(session: Session) -> dict[str, Any]:
-            person = people.of_call(session, request, body.user)
+            person = service.doors.of_call(session, request, body.user)
             rating = rate(
                 session,
                 generation_id=body.id,
@@ -56,7 +59,7 @@ def feedback_router(store: Store, group: Group, service: Service) -> APIRouter:
         def read() -> dict[str, Any]:
             with store.session() as session:
                 known(session, Generation, id, "generation")
-                person = people.of_call(session, request, user)
+                person = service.doors.of_call(session, request, user)
                 return {"object": "list", "data": [_shape(each) for each in present(session, id, person.id)]}
 
         return await asyncio.to_thread(read)
@@ -70,7 +73,7 @@ def feedback_router(store: Store, group: Group, service: Service) -> APIRouter:
         id: str, kind: str, request: Request, other: str | None = None, user: str | None = None
     ) -> dict[str, Any]:
         def write(session: Session) -> dict[str, Any]:
-            person = people.of_call(session, request, user)
+            person = service.doors.of_call(session, request, user)
             withdraw(session, generation_id=id, person_id=person.id, kind=kind, other=other, surface="api")
             return {"generation": id, "kind": kind, "other": other, "withdrawn": True}
 

@@ -15,7 +15,6 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from chat import people
 from chat.history import weave
 from chat.reply import Turn
 from chat.service import Service
@@ -62,7 +61,7 @@ def lay(service: Service, body: ChatRequest, request: Request, door: str) -> Lai
     messages = [message.plain() for message in body.messages]
     wanted = (body.metadata or {}).get("conversation")
     with service.store.session() as session:
-        person = people.of_call(session, request, body.user)
+        person = service.doors.of_call(session, request, body.user)
         if wanted is None:
             conversation = new_conversation(session, person.id, "api")
         else:

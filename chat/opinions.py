@@ -13,7 +13,6 @@ from typing import Any
 import gradio as gr
 from sqlalchemy.orm import Session
 
-from chat import people
 from chat.history import own_message, pair_under
 from chat.parts import SAY_MORE, Parts
 from chat.screen import REDRAW, Step
@@ -189,12 +188,12 @@ class Opinions:
 
     def _consent(self, given: bool, request: gr.Request) -> Step:
         with self.service.store.session() as session:
-            set_consent(session, people.of_page(session, request).id, given)
+            set_consent(session, self.service.doors.of_page(session, request).id, given)
         said = "may be learned from" if given else "stay out of every later training"
         return {self.parts.status: note(f"Your chats and ratings {said}.", thanks=given)}
 
     def _subject(self, session: Session, message_id: str, request: gr.Request) -> tuple[Person, Generation, Message]:
-        person = people.of_page(session, request, "rate")
+        person = self.service.doors.of_page(session, request, "rate")
         message = own_message(session, person.id, message_id)
         generation = session.get(Generation, message.generation_id) if message.generation_id else None
         if generation is None:

@@ -15,8 +15,10 @@ REMEMBERED = 10_000  # people whose last minute is kept; the rest have been quie
 class TooFast(Problem):
     """More ratings, or requests, within a minute than one person may send. `wait`: whole seconds until the next."""
 
-    def __init__(self, limit: int, wait: int, what: str = "ratings", whose: str = "one person") -> None:
-        super().__init__(f"More than {limit} {what} in a minute from {whose}.", hint=f"Try again in {wait} s.")
+    def __init__(
+        self, limit: int, wait: int, what: str = "ratings", whose: str = "one person", within: str = "a minute"
+    ) -> None:
+        super().__init__(f"More than {limit} {what} in {within} from {whose}.", hint=f"Try again in {wait} s.")
         self.wait, self.what = wait, what
 
 

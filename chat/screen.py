@@ -15,10 +15,10 @@ from typing import Any
 
 import gradio as gr
 
-from chat import people
 from chat.history import View, thumbs, titles, view
 from chat.live import Ended, LiveTurn, LiveTurns
 from chat.markup import answer_markup
+from chat.newcomers import TooManyPeople
 from chat.parts import Parts
 from chat.service import Service
 from chat.shown import NOTHING, UNANSWERED, note, refusal, show, version_name, written
@@ -75,10 +75,13 @@ class Screen:
 
         def choose() -> str:
             with self.service.store.session() as session:
-                own = [each for each, _ in titles(session, people.of_page(session, request).id)]
+                own = [each for each, _ in titles(session, self.service.doors.of_page(session, request).id)]
             return at if at is not None and at in ("", *own) else next(iter(own), "")
 
-        opened = await asyncio.to_thread(choose)
+        try:
+            opened = await asyncio.to_thread(choose)
+        except TooManyPeople:  # `look` says so
+            opened = ""
         return {self.parts.memory.at: opened}
 
     async def look(self, at: str | None, made: str | None, packed: str | None, request: gr.Request) -> Step:
@@ -119,7 +122,7 @@ class Screen:
 
     def _read(self, at: str, live: LiveTurn | None, request: gr.Request) -> Stored:
         with self.service.store.session() as session:
-            person = people.of_page(session, request)
+            person = self.service.doors.of_page(session, request)
             seen = view(session, person.id, at)
             if live is not None and live.asked.person_id == person.id:
                 seen = View(path_to(session, live.asked.message_id))

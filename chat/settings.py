@@ -39,6 +39,9 @@ class ChatSettings:
     # one in a second for five people at a time. 0: no limit.
     door_answers_per_minute: int = 300
     door_ratings_per_minute: int = 600  # ratings in a minute with one key, or else from one address; 0: no limit
+    # People not known before that one key, or else one address, may bring in within an hour, a key that may `operate`
+    # aside: a class of thirty, and as many again. 0: no limit.
+    new_people_per_hour: int = 60
     trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For is believed: "10.0.0.0/8"
     # Messages in one request of the API: each is a row in the store, and a thousand of five tokens are more than a
     # context of 4,096 holds.
@@ -55,6 +58,8 @@ class ChatSettings:
             except ValueError as error:
                 hint = 'Give addresses or networks, as "10.0.0.0/8".'
                 raise Problem(f"The chat's trusted_proxies has {proxy!r}: {error}.", hint=hint) from None
+        if self.new_people_per_hour < 0:
+            raise Problem(f"The chat's new_people_per_hour is {self.new_people_per_hour}.", hint="Give 0 or more.")
         if self.max_messages < 1:
             raise Problem(f"The chat's max_messages is {self.max_messages}.", hint="Give at least 1.")
         if self.loaded_versions < 1:

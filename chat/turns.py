@@ -14,7 +14,6 @@ from dataclasses import replace
 import gradio as gr
 from sqlalchemy.orm import Session
 
-from chat import people
 from chat.history import own_message, view
 from chat.live import Asked, LiveTurns
 from chat.parts import Parts
@@ -135,7 +134,7 @@ class Turns:
 
     def _put(self, write: Find, request: gr.Request) -> Asked:
         with self.service.store.session() as session:
-            person = people.of_page(session, request)
+            person = self.service.doors.of_page(session, request)
             message = write(session, person.id)
             path = path_to(session, message.id)
             messages = [{"role": each.role, "content": each.content} for each in path]
@@ -143,7 +142,7 @@ class Turns:
 
     def _person(self, request: gr.Request) -> str:
         with self.service.store.session() as session:
-            return people.of_page(session, request).id
+            return self.service.doors.of_page(session, request).id
 
     def _said(self, status: str, redraw: bool = False) -> Step:
         """What every handler gives back: the status, and that nothing was taken from the box.

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import literal, select
 from sqlalchemy.orm import Session
 
 from problems import Problem
@@ -121,12 +121,13 @@ def messages_of(session: Session, conversation_id: str) -> list[Message]:
 
 def path_to(session: Session, message_id: str) -> list[Message]:
     """The turns from the first one down to this message, this message included. Problem if there is no such message."""
-    message = known(session, Message, message_id, "message")
-    tree = {each.id: each for each in messages_of(session, message.conversation_id)}
-    path = [message]
-    while path[-1].parent_id is not None:
-        path.append(tree[path[-1].parent_id])
-    return path[::-1]
+    known(session, Message, message_id, "message")
+    # The database climbs: siblings, of which an edited question may have thousands, are not read.
+    up = select(Message.id, Message.parent_id, literal(0).label("steps")).where(Message.id == message_id)
+    path = up.cte("path", recursive=True)
+    above = select(Message.id, Message.parent_id, path.c.steps + 1).join(path, Message.id == path.c.parent_id)
+    path = path.union_all(above)
+    return list(session.scalars(select(Message).join(path, Message.id == path.c.id).order_by(path.c.steps.desc())))
 
 
 def record_generation(
