@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from chat import newcomers
 from chat.newcomers import Newcomers, TooManyPeople
 from chat.settings import ChatSettings
 from lm.loading import Base
@@ -64,7 +63,7 @@ def test_who_may_operate_brings_in_anybody_and_another_key_does_not(behind: Runn
 
 def test_new_people_are_counted_by_the_hour(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     now = [0.0]
-    monkeypatch.setattr(newcomers.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("chat.newcomers.time.monotonic", lambda: now[0])
     limit = Newcomers(2)
 
     def comes(name: str, door: str = "here") -> None:
