@@ -26,6 +26,9 @@ class RewardSettings:
     holdout_share: float = 0.15  # of the conversations, never trained on
     holdout_people: float = 0.05  # of the people after the first twenty, never trained on
     person_share: float = 0.3  # of the training rows, at most, from one person, where there are enough people
+    # Of the held-out rows of a kind, at most, from one person, where there are enough people. Somebody who says the
+    # opposite of the others moves an accuracy of 75 % among them by half of their share: a fifth takes 10 points.
+    holdout_person_share: float = 0.2
     # Of the ratings, at most, from all people together whom nothing speaks for yet: one program can be many people.
     # With a fifth of the ratings they do not turn round what the others say (bench/sybils.py).
     newcomer_share: float = 0.2
@@ -49,12 +52,13 @@ class RewardSettings:
     rules: Annotated[tuple[Rule, ...], BeforeValidator(read_rules)] = ()  # beside the heads, [[reward.rules]] each
 
     def __post_init__(self) -> None:
-        if not 0 <= self.newcomer_share <= 1:
-            raise Problem(f"reward.newcomer_share is {self.newcomer_share}.", hint="Give a share from 0 to 1.")
+        for name in ("newcomer_share", "holdout_person_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise Problem(f"reward.{name} is {getattr(self, name)}.", hint="Give a share from 0 to 1.")
         object.__setattr__(self, "rules", read_rules(self.rules))  # those of a kept model come as plain tables
 
 
 def dataset_knobs(settings: RewardSettings) -> dict[str, Any]:
     """The knobs of the frozen dataset, by the names that `store.datasets.freeze` gives them."""
-    names = ("holdout_share", "holdout_people", "person_share", "newcomer_share", "scrub")
+    names = ("holdout_share", "holdout_people", "person_share", "newcomer_share", "holdout_person_share", "scrub")
     return {name: getattr(settings, name) for name in names}

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from problems import Problem
 from store import engines
+from store.salts import FILE, forget_file, make_salts, salts_missing
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ def open_store(home: Path, url: str | None = None) -> Store:
     try:
         with _migration_lock(home):
             migrate(engine)
+            _ensure_salts(store)
     except DatabaseError as error:
         store.close()
         raise explain(error, store.url) from error
@@ -158,6 +160,17 @@ def _keep_file_private(engine: Engine) -> None:
         with contextlib.suppress(OSError):  # `keep_private` has warned
             Path(file).touch(OWNER_FILE)
             Path(file).chmod(OWNER_FILE)
+
+
+def _ensure_salts(store: Store) -> None:
+    with store.session(reading=True) as session:
+        missing = salts_missing(session)
+    if missing:
+        with store.session() as session:
+            make_salts(session, store.home)
+    if (store.home / FILE).exists():
+        with store.session(reading=True) as session:
+            forget_file(session, store.home)
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:

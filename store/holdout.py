@@ -1,11 +1,14 @@
-"""What is learned from and what is held out: decided by a hash of what was said first and of who somebody is.
+"""What is learned from and what is held out: decided by a keyed hash of what was said first and of who somebody is.
 
-What is held out once stays so for ever, whatever else comes.
+What is held out once stays so for ever, whatever else comes. The key is the store's secret salt: without it anybody
+could choose their words such that they are held out. A store that is older than salts has an empty one, and keeps the
+split that it was begun with.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import unicodedata
 from collections.abc import Iterable
 
@@ -13,9 +16,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from store.duplicates import near_duplicates
-from store.frozen import Messages, Row, Split, line
+from store.frozen import Messages, Split, line
 from store.imported import PERSON, RATER
 from store.opinions import asked
+from store.salts import salt_of
 from store.schema import Person
 
 FIRST_PEOPLE = 20  # who came first are never held out
@@ -28,6 +32,7 @@ class Sides:
         """`share`: held out of the openings; `people_share`: of the people after the first twenty."""
         self.share = share
         self.held = held_out_people(session, people_share)
+        self._salt = salt_of(session, "holdout")
         self._openings: dict[str, str] = {}
         self._askers: dict[str, str] = {}
         for each in asked(session):
@@ -36,7 +41,8 @@ class Sides:
 
     def of(self, conversation: str, messages: Messages, person: str) -> Split | None:
         """The side of what `person` said of `messages`; None where opening, conversation and people disagree."""
-        sides = {split_of(opening(messages), self.share), split_of(self._openings[conversation], self.share)}
+        openings = opening(messages), self._openings[conversation]
+        sides = {split_of(each, self.share, self._salt) for each in openings}
         if len(sides) > 1:
             return None
         mine = {person, self._askers[conversation]}
@@ -49,22 +55,20 @@ def held_out_people(session: Session, share: float) -> set[str]:
     """Ids of the people of whom nothing is learned: that share of those who came after the first twenty."""
     came = select(Person.id).where(Person.id != PERSON, ~Person.id.startswith(RATER, autoescape=True))
     came = came.order_by(Person.created, Person.id).offset(FIRST_PEOPLE)
-    return {each for each in session.scalars(came) if _below(f"person {each}", share)}
+    salt = salt_of(session, "holdout")
+    return {each for each in session.scalars(came) if _below(f"person {each}", share, salt)}
 
 
-def nearly_held_out(rows: Iterable[Row]) -> set[str]:
-    """Openings of training rows that are near duplicates of openings of held-out rows."""
-    sides: dict[Split, set[str]] = {"train": set(), "holdout": set()}
-    for row in rows:
-        sides[row.split].add(opening(row.messages))
-    trained, held = sorted(sides["train"]), sorted(sides["holdout"])
-    return {trained[place] for place in near_duplicates(trained, held)}
+def near(openings: Iterable[str], others: Iterable[str]) -> set[str]:
+    """The openings that are near duplicates of at least one of `others`."""
+    found = sorted(set(openings))
+    return {found[place] for place in near_duplicates(found, sorted(set(others)))}
 
 
-def split_of(opening: str, holdout_share: float) -> Split:
+def split_of(opening: str, holdout_share: float, salt: str) -> Split:
     """The side on which a conversation that opens with these words falls; spacing, case and width do not matter."""
     words = " ".join(unicodedata.normalize("NFKC", opening).casefold().split())
-    return "holdout" if _below(words, holdout_share) else "train"
+    return "holdout" if _below(words, holdout_share, salt) else "train"
 
 
 def opening(messages: Messages) -> str:
@@ -74,6 +78,7 @@ def opening(messages: Messages) -> str:
     return content if isinstance(content, str) else line(content)
 
 
-def _below(key: str, share: float) -> bool:
+def _below(key: str, share: float, salt: str) -> bool:
     """True for that share of all keys, for ever the same ones; a larger share has all of a smaller one's."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") < share * 2**64
+    digest = hmac.digest(salt.encode(), key.encode(), "sha256") if salt else hashlib.sha256(key.encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64

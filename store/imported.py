@@ -18,6 +18,7 @@ from store.formats.rows import Parsed, ParsedAnswer, ParsedDraw, ParsedPair, Par
 from store.schema import Tables
 
 PERSON = "import"
+SURFACE = "import"  # of what an import brought, whoever it is said to be of
 BESIDE = ("question", "person")  # where a row stands and whose it is, not what it says
 RATER = f"{PERSON}:"  # how the ids of people begin whom a file tells apart
 
@@ -59,7 +60,7 @@ class ImportedRows:
 
     def add(self, id: str, parsed: Parsed, person: str, at: datetime) -> None:
         """A conversation of this person with this id, begun at that time."""
-        self.conversations.append({"id": id, "person_id": person, "surface": "import", "created": at})
+        self.conversations.append({"id": id, "person_id": person, "surface": SURFACE, "created": at})
         parent: str | None = None
         for depth, turn in enumerate(parsed.prompt):
             parent = self._message(id, parent, turn["role"], turn["content"], None, at + timedelta(microseconds=depth))
@@ -79,7 +80,7 @@ class ImportedRows:
     def rating(self, generation: str, kind: str, value: Any, other: str | None, person: str, at: datetime) -> None:
         """An opinion, whose value was checked before, on a generation of these rows or of the store."""
         rating = {"generation_id": generation, "person_id": person, "kind": kind, "value": value, "other_id": other}
-        self.ratings.append(rating | {"withdrawn": False, "surface": "import", "created": at})
+        self.ratings.append(rating | {"withdrawn": False, "surface": SURFACE, "created": at})
 
     def insert(self, session: Session) -> None:
         """Put them into the tables."""
@@ -133,7 +134,7 @@ class ImportedRows:
                 "logprobs": [],
                 "text": text,
                 "finish_reason": "stop",
-                "surface": "import",
+                "surface": SURFACE,
                 "latency": 0.0,
                 "pair": None if side is None else conversation,
                 "side": side,

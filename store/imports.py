@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +33,7 @@ from store.formats.rows import BadRow, LeftOut, Lost, Parsed, ParsedAnswer, show
 from store.formats.words import clean
 from store.imported import PERSON, ImportedRows, answer_id, rater_id, said
 from store.ratings import check_value
+from store.salts import salt_of
 from store.schema import Conversation, Generation, now
 
 CHUNK = 500  # rows stored together
@@ -43,7 +41,6 @@ WEIGHT = 4_000_000  # characters stored together
 NAMED = 10_000  # rows whose faults are listed
 REASONS = 50  # reasons that are counted each on its own
 OTHERS = "other reasons"
-SALT = "import.salt"  # in the store's folder; without it nobody can tell who stands behind a pseudonym
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def import_file(
     chosen = format_of(path, format)
     faults = _Faults(path)
     with store.session() as session:
-        job = _Import(session, store.home, chosen.NAME, progress)
+        job = _Import(session, chosen.NAME, progress)
         for place, row in read_rows(path):
             try:
                 if isinstance(row, BadRow):
@@ -160,8 +157,8 @@ class _Faults:
 class _Import:
     """One file on its way into the store, a batch of rows at a time."""
 
-    def __init__(self, session: Session, home: Path, format: str, progress: Callable[[int], None] | None) -> None:
-        self._home = home
+    def __init__(self, session: Session, format: str, progress: Callable[[int], None] | None) -> None:
+        self._salt = salt_of(session, "import").encode()
         self._format = format
         self._people: dict[str | None, str] = {}
         self.imported = 0
@@ -231,7 +228,7 @@ class _Import:
         if told is None:
             return PERSON
         if told not in self._people:
-            self._people[told] = rater_id(_salt(self._home), self._format, told)
+            self._people[told] = rater_id(self._salt, self._format, told)
             person(self._session, self._people[told])
         return self._people[told]
 
@@ -278,14 +275,6 @@ def _cleaned(parsed: Parsed) -> Parsed:
         return clean(parsed)
     except LeftOut:
         return parsed
-
-
-def _salt(home: Path) -> bytes:
-    """This store's salt for pseudonyms, made when there is none."""
-    path = home / SALT
-    with suppress(FileExistsError), os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-        file.write(secrets.token_hex(32))
-    return path.read_bytes()
 
 
 def _content(parsed: Parsed) -> str:

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from problems import Problem
 from store.checks import UnknownId, check_choice, check_short, find, known
+from store.imported import is_imported
 from store.schema import Key, Person, now
 
 Scope = Literal["chat", "rate", "operate"]
@@ -60,6 +61,8 @@ def add_key(
         raise Problem("A key without a scope opens nothing.", hint=f"Give it one of: {', '.join(SCOPES)}.")
     if person_id is not None and known(session, Person, person_id, "person").erased is not None:
         raise Problem(f"{person_id} was erased.", hint="Whoever comes back is somebody new.")
+    if person_id is not None and is_imported(person_id):
+        raise Problem(f"{person_id} is whom an import names; nobody can speak for them.", hint="Name somebody else.")
     secret = MARK + secrets.token_urlsafe(32)
     key = Key(
         digest=digest_of(secret),

@@ -27,6 +27,7 @@ class Opinion:
         text: the rated answer; `other_text` that of a pair's second half, whose prompt is `other_messages`.
         created: when the opinion was given.
         draw: how the answer came to be shown, uniform or thompson; of a pair, where both halves agree; else None.
+        surface: where the opinion was given: page, api or import.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Opinion:
     other_text: str | None
     created: datetime
     draw: str | None
+    surface: str
 
 
 def opinions(session: Session, kinds: Sequence[str], *, unkeyed: bool = False) -> Iterator[Opinion]:
@@ -60,6 +62,7 @@ def opinions(session: Session, kinds: Sequence[str], *, unkeyed: bool = False) -
             other.text,
             Rating.created,
             case((Rating.other_id.is_(None) | (Generation.draw == other.draw), Generation.draw)),
+            Rating.surface,
         )
         .join(Generation, Generation.id == Rating.generation_id)
         .outerjoin(other, other.id == Rating.other_id)
@@ -83,12 +86,13 @@ def count_opinions(session: Session, kinds: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt that the model was sent, whose it is, and when it was answered."""
+    """A prompt that the model was sent, whose it is, when it was answered, and where: page, api or import."""
 
     person: str
     conversation: str
     messages: list[dict[str, Any]]
     created: datetime
+    surface: str
 
 
 def asked(session: Session) -> Iterator[Asked]:
@@ -97,7 +101,13 @@ def asked(session: Session) -> Iterator[Asked]:
     After them, the imported conversations that have no generation: prompts that wait for an answer.
     """
     query = (
-        select(Generation.person_id, Generation.conversation_id, Generation.messages, Generation.created)
+        select(
+            Generation.person_id,
+            Generation.conversation_id,
+            Generation.messages,
+            Generation.created,
+            Generation.surface,
+        )
         .where(_usable(Generation.person_id, Generation.conversation_id))
         .order_by(Generation.created, Generation.id)
     )
@@ -111,7 +121,7 @@ def asked(session: Session) -> Iterator[Asked]:
     )
     turns = session.execute(waiting.execution_options(yield_per=500))
     for (person, conversation, created), rows in groupby(turns, key=lambda row: tuple(row[:3])):
-        yield Asked(person, conversation, [{"role": row[3], "content": row[4]} for row in rows], created)
+        yield Asked(person, conversation, [{"role": row[3], "content": row[4]} for row in rows], created, "import")
 
 
 def count_asked(session: Session) -> int:

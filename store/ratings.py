@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from problems import Problem
 from store.checks import check_choice, check_known, check_text, known
 from store.conversations import SURFACES
+from store.imported import SURFACE, is_imported
 from store.schema import Generation, Person, Rating, present_ratings
 
 KINDS = ("thumb", "score", "tags", "comment", "correction", "pair")
@@ -49,12 +50,13 @@ def rate(
         surface: where it was given: page, api or import.
 
     Raises:
-        Problem: unknown generation, person or kind, or a value that the kind does not take.
+        Problem: unknown generation, person or kind, a value that the kind does not take, or a person of an import's.
     """
     check_choice(kind, KINDS, "kind of rating")
     check_choice(surface, SURFACES, "surface")
     check_value(kind, value)
     _check_subject(session, generation_id, person_id, kind, other)
+    _check_own(person_id, surface)
     if kind == "pair" and other is not None and _is_present(session, other, person_id, kind, generation_id):
         # The same two generations were judged the other way round: that opinion is the one being changed.
         _add(session, other, person_id, kind, generation_id, surface, withdrawn=True)
@@ -73,6 +75,7 @@ def withdraw(
     """
     check_choice(kind, KINDS, "kind of rating")
     _check_subject(session, generation_id, person_id, kind, other)
+    _check_own(person_id, surface)
     if kind == "pair" and other is not None and _is_present(session, other, person_id, kind, generation_id):
         return _add(session, other, person_id, kind, generation_id, surface, withdrawn=True)
     if not _is_present(session, generation_id, person_id, kind, other):
@@ -143,6 +146,14 @@ def _check_subject(session: Session, generation_id: str, person_id: str, kind: s
     if other is None or other == generation_id:
         raise Problem("A pair is about two different generations.", hint="Name the second one as `other`.")
     check_known(session, Generation, other, "generation")
+
+
+def _check_own(person_id: str, surface: str) -> None:
+    if is_imported(person_id) and surface != SURFACE:
+        raise Problem(
+            "What an import brought is changed by an import alone.",
+            hint="Rate as somebody else; `ratchet rating drop` takes an imported rating out.",
+        )
 
 
 def _is_present(session: Session, generation_id: str, person_id: str, kind: str, other: str | None) -> bool:

@@ -23,6 +23,7 @@ from problems import Problem
 from store.backup import FORMAT, MANIFEST, ROWS, rows_engine
 from store.database import IN_USE, OWNER_FILE, OWNER_FOLDER, explain, keep_private, known_schemas, migrate, schema_of
 from store.engines import make_engine, reading
+from store.schema import Salt
 from store.secret import FILE as SECRET
 from store.transfer import clear, copy_rows, count_rows
 
@@ -214,7 +215,8 @@ def _has_rows(engine: Engine) -> bool:
         return False
     migrate(engine)
     with reading(engine).connect() as connection:
-        return any(count_rows(connection).values())
+        counts = count_rows(connection)
+    return any(number for table, number in counts.items() if table != Salt.__tablename__)  # an empty store has some
 
 
 def _refuse_company(engine: Engine) -> None:

@@ -239,6 +239,14 @@ class Key(Tables):
     last_used: Mapped[datetime | None] = mapped_column(Moment)
 
 
+class Salt(Tables):
+    """A secret of this store by which something is drawn: the holdout, or the pseudonyms of imported people."""
+
+    __tablename__ = "salts"
+    purpose: Mapped[str] = mapped_column(String(16), primary_key=True)
+    value: Mapped[str] = mapped_column(String(64))
+
+
 # The view lives in its own metadata so that nobody takes it for a table to create; migrations make it.
 present_ratings = Table(
     "present_ratings",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, func, insert, inspect, literal, select, text
+from sqlalchemy import Connection, Select, Table, delete, func, insert, inspect, literal, select, text
 
-from store.schema import Message, Tables
+from store.schema import Message, Salt, Tables
 
 CHUNK = 500
 
@@ -35,8 +35,10 @@ def clear(connection: Connection) -> None:
 def copy_rows(source: Connection, target: Connection) -> None:
     """Copy every row within the two open transactions; `target` must be at the same schema, and empty.
 
+    An empty store has made salts of its own already: those of `source` take their place.
     Numbers that were given out once are not given out again, though their rows may be gone.
     """
+    target.execute(delete(Salt))
     for table in tables():
         rows = source.execution_options(yield_per=CHUNK).execute(_parents_first(table)).mappings()
         for part in rows.partitions(CHUNK):

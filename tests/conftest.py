@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +93,24 @@ def _write_tiny(folder: Path) -> Path:
         model = LlamaForCausalLM(config)
     model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def unsalted() -> Iterator[None]:
+    """Stores made by tests in this process have no salt, as old ones: a test draws the same split each time."""
+    from store import salts
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(salts, "new_salt", str)
+        yield
+
+
+@pytest.fixture
+def salted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores that are opened for the first time in this test have a secret salt, as outside of tests."""
+    from store import salts
+
+    monkeypatch.setattr(salts, "new_salt", lambda: secrets.token_hex(32))
 
 
 @pytest.fixture(scope="session")

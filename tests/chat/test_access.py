@@ -207,10 +207,10 @@ def test_who_operates_may_name_anybody(locked: Running) -> None:
     assert person_of(locked, asked(locked, headers, user="Bo")) == "Bo"
 
 
-def test_a_key_of_nobody_speaks_for_whom_it_names(locked: Running) -> None:
-    headers, _ = key(locked.store)
-    assert person_of(locked, asked(locked, headers, user="Bo")) == "Bo"
-    assert person_of(locked, asked(locked, headers)) == "api"
+def test_a_key_of_nobody_speaks_for_whom_it_names_in_a_space_of_its_own(locked: Running) -> None:
+    headers, number = key(locked.store)
+    assert person_of(locked, asked(locked, headers, user="Bo")) == f"key:{number}/Bo"
+    assert person_of(locked, asked(locked, headers)) == f"key:{number}"
     given = PersonCookie(FastAPI(), locked.store).new()
     assert person_of(locked, asked(locked, headers | {"Cookie": f"{PERSON_COOKIE}={given}"})) == of_cookie(given)
 

@@ -41,7 +41,7 @@ def thumbs(dataset: Frozen) -> set[tuple[str, bool, str]]:
 def opening_on(side: str, share: float, nth: int = 0) -> str:
     """A question that falls on that side."""
     words = (f"Question {hashlib.sha256(str(number).encode()).hexdigest()[:16]}" for number in range(1000))
-    return [word for word in words if split_of(word, share) == side][nth]
+    return [word for word in words if split_of(word, share, "") == side][nth]
 
 
 def test_repeats_of_an_opening_fall_on_one_side_whatever_follows(scene: Scene) -> None:

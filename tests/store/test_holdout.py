@@ -16,7 +16,7 @@ def test_what_is_nearly_held_out_is_not_trained_on(scene: Scene) -> None:
     near = next(
         f"{held}{mark}"
         for mark in ("!", "?", "...", " !", "!!", "?!", ";")
-        if split_of(f"{held}{mark}", 0.3) == "train"
+        if split_of(f"{held}{mark}", 0.3, "") == "train"
     )
     for words, answer in ((held, "held"), (near, "near"), (opening_on("train", 0.3), "far")):
         made = scene.answer(ann, words, answer)
@@ -64,8 +64,8 @@ def test_a_held_out_person_s_opinion_on_another_s_answer_is_left_out(scene: Scen
 def test_an_edited_opening_that_would_straddle_is_left_out(scene: Scene) -> None:
     ann = scene.person("ann")
     words = [f"Question {number}" for number in range(60)]
-    kept = next(word for word in words if split_of(word, 0.3) == "train")
-    held = next(word for word in words if split_of(word, 0.3) == "holdout")
+    kept = next(word for word in words if split_of(word, 0.3, "") == "train")
+    held = next(word for word in words if split_of(word, 0.3, "") == "holdout")
     conversation = scene.conversation(ann)
     scene.rate(scene.answer(ann, kept, "a", conversation), ann, "thumb", 1)
     straddling = scene.answer(ann, held, "b", conversation)
@@ -78,9 +78,9 @@ def test_an_edited_opening_that_would_straddle_is_left_out(scene: Scene) -> None
     assert dataset.left_out == {"straddling": 4}
 
 
-@given(opening=st.text(), share=st.floats(0, 1))
-def test_what_is_held_out_stays_so_when_more_is_held_out(opening: str, share: float) -> None:
-    assert split_of(opening, 0.0) == "train"
-    assert split_of(opening, 1.0) == "holdout"
-    if split_of(opening, share) == "holdout":
-        assert split_of(opening, min(1.0, share * 1.5)) == "holdout"
+@given(opening=st.text(), share=st.floats(0, 1), salt=st.sampled_from(["", "a" * 64]))
+def test_what_is_held_out_stays_so_when_more_is_held_out(opening: str, share: float, salt: str) -> None:
+    assert split_of(opening, 0.0, salt) == "train"
+    assert split_of(opening, 1.0, salt) == "holdout"
+    if split_of(opening, share, salt) == "holdout":
+        assert split_of(opening, min(1.0, share * 1.5), salt) == "holdout"

@@ -40,7 +40,7 @@ def test_what_is_new_what_was_learned_and_what_never_is(scene: Scene) -> None:
         rated(scene, words)
     second, later = learn(scene)
     one, two = dataset(scene.store, first), dataset(scene.store, second)
-    trained = [sum(split_of(f"tell me of {w}", 0.15) == "train" for w in part) for part in (WORDS[:5], WORDS[5:])]
+    trained = [sum(split_of(f"tell me of {w}", 0.15, "") == "train" for w in part) for part in (WORDS[:5], WORDS[5:])]
     assert min(trained) > 0
     assert (len(one["train"]), len(one["replay"])) == (trained[0], 0)
     assert (len(two["train"]), len(two["replay"])) == (trained[1], trained[0])
