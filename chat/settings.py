@@ -60,8 +60,8 @@ class ChatSettings:
                 raise Problem(f"The chat's trusted_proxies has {proxy!r}: {error}.", hint=hint) from None
         if self.new_people_per_hour < 0:
             raise Problem(f"The chat's new_people_per_hour is {self.new_people_per_hour}.", hint="Give 0 or more.")
-        if self.max_messages < 1:
-            raise Problem(f"The chat's max_messages is {self.max_messages}.", hint="Give at least 1.")
+        if not 1 <= self.max_messages <= 4096:
+            raise Problem(f"The chat's max_messages is {self.max_messages}.", hint="Give a number from 1 to 4096.")
         if self.loaded_versions < 1:
             raise Problem(f"The chat's loaded_versions is {self.loaded_versions}.", hint="Give at least 1.")
         for name in ("pair_share", "uniform_share"):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 NO_TOOLS = "this server calls no tools"
+MOST_MESSAGES = 4096  # of one request, whatever `chat.max_messages` allows
 PLAIN = "answers are plain text; ask for their form in the messages"
 PENALTY = "use repetition_penalty"
 
@@ -154,6 +155,9 @@ class ChatRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _meant_as_said(cls, body: Any) -> Any:
+        messages = body.get("messages") if isinstance(body, dict) else None
+        if isinstance(messages, list) and len(messages) > MOST_MESSAGES:  # before each of them is looked at
+            raise _refused("messages", f"{len(messages)} of them; a request holds {MOST_MESSAGES} at most")
         for field, (harmless, instead) in REFUSED.items() if isinstance(body, dict) else ():
             value = body.get(field)
             if value is not None and value not in harmless:
