@@ -18,7 +18,7 @@ from store.holdout import Sides, near
 from store.newcomers import newcomers, shared
 from store.opinions import opinions
 from store.scrub import Scrubber
-from store.shares import HELD_FLOOR, capped
+from store.shares import FEW, HELD_FLOOR, capped
 
 ASKED = "prompts"
 Rows = dict[str, list[Candidate[Any]]]
@@ -85,7 +85,7 @@ def freeze(
     held_kept = held_capped | shared(_rated(held_capped), new, newcomer_share)[0]
     tested = _openings(_rated(held_kept))
     apart = _without(train, near(_openings(train), tested))
-    train_capped = apart | {kind: capped(some, person_share) for kind, some in _rated(apart).items()}
+    train_capped = apart | {kind: capped(some, person_share, few=FEW) for kind, some in _rated(apart).items()}
     train_kept = train_capped | shared(_rated(train_capped), new, newcomer_share)[0]
     # Anybody can ask near copies of others' openings. A question that nobody rated is what gives way.
     held_apart = _without(held_kept, near(_openings(held_kept) - tested, _openings(train_kept)))

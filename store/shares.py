@@ -14,10 +14,17 @@ from store.candidates import Candidate, RowOf
 # Held-out rows of a kind that nobody loses, however few the others hold: else one guest with one rating would leave
 # one row to whoever has rated alone for weeks.
 HELD_FLOOR = 10
+# Training rows of all others together below which one person's are not cut: whoever has rated alone for weeks would
+# lose all but one to a guest with one rating, and so few cannot speak for themselves.
+FEW = 10
 
 
 def capped(
-    rows: Sequence[Candidate[RowOf]], share: float, floor: int = 1, among: Collection[str] | None = None
+    rows: Sequence[Candidate[RowOf]],
+    share: float,
+    floor: int = 1,
+    among: Collection[str] | None = None,
+    few: int = 0,
 ) -> list[Candidate[RowOf]]:
     """The rows without those of one person beyond their share of all that is kept.
 
@@ -26,10 +33,11 @@ def capped(
         floor: rows that everybody keeps.
         among: the people whose rows set the cap (all are held to it); None: everybody. Where none of them has a row,
             there is no cap.
+        few: rows of all but the largest giver below which there is no cap.
     """
     counts = Counter(each.person for each in rows if not each.imported)
     setting = [count for person, count in counts.items() if among is None or person in among]
-    if not setting:
+    if not setting or sum(setting) - max(setting) < few:
         return list(rows)
     share = max(share, 1 / len(setting))
     # The largest cap c with c <= share * (sum of everybody's rows, none above c): found from above.

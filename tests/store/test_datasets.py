@@ -313,6 +313,15 @@ def test_one_person_s_share_of_a_kind_is_capped(scene: Scene, kind: str, value: 
     assert by_person(0.01) == [3, 3, 3, 3]
 
 
+def test_whoever_rated_alone_keeps_their_rows_when_a_guest_rates_once(scene: Scene) -> None:
+    ann, guest = scene.person("ann"), scene.person("guest")
+    for number in range(31):
+        who = guest if number == 30 else ann
+        scene.rate(scene.answer(who, opening_on("train", 0.15, number), f"a{number}"), who, "thumb", 1)
+    with scene.store.session(reading=True) as session:
+        assert len(freeze(session, seed=0, person_share=0.3).thumbs) == 31
+
+
 def test_same_store_same_seed_same_hash_and_more_rows_another(scene: Scene) -> None:
     ann = scene.person("ann")
     for number in range(12):
