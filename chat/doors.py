@@ -7,6 +7,7 @@ a proxy stands before the server. Then `trusted_proxies` says whose `X-Forwarded
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -21,6 +22,8 @@ from chat.settings import ChatSettings
 from store.keys import Scope
 from store.schema import Person
 
+log = logging.getLogger(__name__)
+
 PREFIX = 64  # bits of an IPv6 address that are one customer's network (RFC 6177)
 
 
@@ -28,6 +31,7 @@ class Doors:
     """Who came by which door, and what is allowed to come by it."""
 
     def __init__(self, settings: ChatSettings) -> None:
+        self._warned = False
         self._trusted = [ip_network(each, strict=False) for each in settings.trusted_proxies]
         self._answers = Pace(settings.door_answers_per_minute, "requests", "one key or address")
         self._newcomers = Newcomers(settings.new_people_per_hour)
@@ -46,11 +50,14 @@ class Doors:
         return str(address)
 
     def asks(self, request: HTTPConnection, answers: int = 1) -> str:
-        """Count so many answers that are asked for; gives the door. Raises TooFast where they are too many."""
+        """Count so many answers that are asked for; gives the door.
+
+        Raises TooFast where they are too many, unless they come with a key that may operate.
+        """
         return self._step(self._answers, request, answers)
 
     def rates(self, request: HTTPConnection) -> str:
-        """Count a rating; gives the door. Raises TooFast where they are too many."""
+        """Count a rating; gives the door. Raises TooFast as `asks` does."""
         return self._step(self._ratings, request, 1)
 
     def of_call(self, session: Session, request: HTTPConnection, user: str | None) -> Person:
@@ -70,14 +77,21 @@ class Doors:
         return self._newcomers.by(door, session)
 
     def _step(self, pace: Pace, request: HTTPConnection, count: int) -> str:
-        door = self.of(request)
-        if door:
+        door, grant = self.of(request), grant_of(request)
+        if door and not (grant is not None and grant.allows("operate")):
             pace.step(door, count)
         return door
 
     def _address(self, request: HTTPConnection) -> IPv4Address | IPv6Address | None:
         """The nearest address that is not a trusted proxy's; None where there is none, as over a Unix socket."""
-        hops = [hop.strip() for hop in request.headers.get("x-forwarded-for", "").split(",")] if self._trusted else []
+        told = ",".join(request.headers.getlist("x-forwarded-for"))  # a proxy may add a line of its own
+        if told and not self._trusted and not self._warned:
+            self._warned = True
+            log.warning(
+                "requests come by a proxy, and chat.trusted_proxies names none: all who come by it are one door, and "
+                "those who come by one on this machine are not limited"
+            )
+        hops = [hop.strip() for hop in told.split(",")] if self._trusted else []
         found = None
         for hop in [request.client.host if request.client else "", *reversed(hops)]:
             try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from starlette.datastructures import Headers
 
 from chat.doors import Doors
 from chat.keyring import Grant
@@ -43,7 +44,7 @@ def ask(chat: Running, address: str, **fields: Any) -> Any:
 
 
 def request(host: str | None, forwarded: str = "", grant: Grant | None = None) -> Any:
-    headers = {"x-forwarded-for": forwarded} if forwarded else {}
+    headers = Headers(raw=[(b"x-forwarded-for", line.encode()) for line in forwarded.split("\n") if line])
     client = None if host is None else SimpleNamespace(host=host)
     return SimpleNamespace(client=client, headers=headers, state=SimpleNamespace(grant=grant))
 
@@ -61,6 +62,7 @@ def request(host: str | None, forwarded: str = "", grant: Grant | None = None) -
         ("10.0.0.2", "198.51.100.7", ("10.0.0.0/8",), "198.51.100.7"),
         ("10.0.0.2", "1.2.3.4, 198.51.100.7", ("10.0.0.0/8",), "198.51.100.7"),  # what the client wrote itself is left
         ("10.0.0.2", "198.51.100.7, 10.0.0.3", ("10.0.0.0/8",), "198.51.100.7"),
+        ("10.0.0.2", "1.2.3.4\n198.51.100.7", ("10.0.0.0/8",), "198.51.100.7"),  # the proxy added a line of its own
         ("10.0.0.2", "somebody", ("10.0.0.0/8",), "10.0.0.2"),
         ("10.0.0.2", "", ("10.0.0.0/8",), "10.0.0.2"),
     ],
@@ -79,6 +81,19 @@ def test_a_key_is_a_door_wherever_it_comes_from() -> None:
     with pytest.raises(TooFast, match="3 requests in a minute from one key or address"):
         doors.asks(request("203.0.113.7", grant=grant))
     assert doors.asks(request("203.0.113.7")) == "203.0.113.7"
+
+
+def test_a_key_that_may_operate_is_not_counted() -> None:
+    doors = Doors(ChatSettings(door_answers_per_minute=1))
+    grant = Grant("k1", frozenset({"operate"}), None)
+    assert [doors.asks(request("203.0.113.5", grant=grant)) for _ in range(5)] == ["key k1"] * 5
+
+
+def test_a_proxy_that_nobody_named_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    doors = Doors(ChatSettings())
+    for _ in range(3):
+        assert doors.of(request("127.0.0.1", "198.51.100.7")) == ""
+    assert caplog.text.count("chat.trusted_proxies names none") == 1
 
 
 def test_a_proxy_that_is_no_address_is_refused() -> None:
