@@ -40,6 +40,7 @@ from sqlalchemy import select
 
 from chat.app import build_app
 from chat.history import thumbs, titles, view
+from chat.markup import plain
 from chat.people import COOKIE, of_cookie
 from chat.server import claim, make_server
 from chat.settings import ChatSettings
@@ -338,7 +339,7 @@ def stored(store: Store, person_id: str, open_: str) -> dict[str, Any]:
         rows = show(seen.path) + ([UNANSWERED] if seen.unanswered else [])
         given = thumbs(session, person_id, seen.path) + ([None] if seen.unanswered else [])
         return {
-            "rows": [[row["role"], row["content"]] for row in rows],
+            "rows": [[row["role"], plain(row["content"])] for row in rows],  # a label says it as it was written
             "thumbs": given,
             "titles": [" ".join(title.split()) for _, title in titles(session, person_id)],
             "consent": session.get_one(Person, person_id).consent,
