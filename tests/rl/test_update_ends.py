@@ -127,7 +127,7 @@ def test_a_reward_model_that_may_not_judge_ends_the_update_before_training(
     monkeypatch.setattr(rl.update, "reward_check", lambda *_: replace(CHANCE))
     report = run_update(store, tiny_base, knobs)
     assert (report.verdict, report.version) == ("rejected", None)
-    assert [(check.name, check.passed) for check in report.checks] == [("reward_model", False)]
+    assert [(check.name, check.passed) for check in report.checks] == [("reward_model", False), ("new_people", True)]
     assert "nothing was trained" in report.why
     assert run_update(store, tiny_base, knobs).verdict == "nothing"  # the same ratings say the same
 
