@@ -57,8 +57,9 @@ def completions_router(service: Service, pace: Pace, most: int) -> APIRouter:
         door = service.doors.asks(request, body.n or 1)
         check_count(body, most)
         await asyncio.to_thread(check_model, service, request, body.model or ALIAS)
-        await service.check_room([message.plain() for message in body.messages], body.thinking)
-        laid = await asyncio.to_thread(lay, service, body, request, door)
+        messages = [message.plain() for message in body.messages]
+        prompt_ids = await service.check_room(messages, body.thinking)
+        laid = await asyncio.to_thread(lay, service, body, request, door, messages, prompt_ids)
         try:
             replies = await service.begin_all(laid.turns, _each(sampling_of(body, service.sampling), len(laid.turns)))
         except Problem:

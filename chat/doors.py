@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
 from chat import people
+from chat.arrivals import Arrivals
 from chat.keyring import grant_of
-from chat.newcomers import Newcomers
 from chat.pace import Pace
 from chat.settings import ChatSettings
 from store.keys import Scope
@@ -34,7 +34,7 @@ class Doors:
         self._warned = False
         self._trusted = [ip_network(each, strict=False) for each in settings.trusted_proxies]
         self._answers = Pace(settings.door_answers_per_minute, "requests", "one key or address")
-        self._newcomers = Newcomers(settings.new_people_per_hour)
+        self._arrivals = Arrivals(settings.new_people_per_hour)
         self._ratings = Pace(settings.door_ratings_per_minute, "ratings", "one key or address")
 
     def of(self, request: HTTPConnection) -> str:
@@ -74,7 +74,7 @@ class Doors:
         grant, door = grant_of(request), self.of(request)
         if not door or (grant is not None and grant.allows("operate")):  # who imports and simulates brings in anybody
             return nullcontext()
-        return self._newcomers.by(door, session)
+        return self._arrivals.by(door, session)
 
     def _step(self, pace: Pace, request: HTTPConnection, count: int) -> str:
         door, grant = self.of(request), grant_of(request)

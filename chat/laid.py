@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fastapi import Request
@@ -52,13 +53,19 @@ def check_count(body: ChatRequest, most: int) -> None:
         )
 
 
-def lay(service: Service, body: ChatRequest, request: Request, door: str) -> Laid:
-    """Lay the messages into the store, in a conversation of the caller's.
+def lay(
+    service: Service,
+    body: ChatRequest,
+    request: Request,
+    door: str,
+    messages: list[dict[str, str]],
+    prompt_ids: Sequence[int],
+) -> Laid:
+    """Lay the request's messages, whose token ids are given, into the store, in a conversation of the caller's.
 
     Raises:
         Problem: the conversation that is named is not theirs, or a text cannot be stored; nothing was written.
     """
-    messages = [message.plain() for message in body.messages]
     wanted = (body.metadata or {}).get("conversation")
     with service.store.session() as session:
         person = service.doors.of_call(session, request, body.user)
@@ -80,6 +87,7 @@ def lay(service: Service, body: ChatRequest, request: Request, door: str) -> Lai
             propensity=1.0,
             thinking=body.thinking,
             deadline=body.timeout,
+            prompt_ids=prompt_ids,
             door=door,
         )
         begun = conversation.id if wanted is None else None

@@ -31,6 +31,7 @@ class Turn:
     draw: Literal["uniform", "thompson"] | None = None  # how the two were chosen among several; None: they were not
     thinking: bool | None = None  # whether the model is to think first; None leaves its own way
     deadline: float | None = None  # seconds from now in which it must end; None leaves the engine's own
+    prompt_ids: Sequence[int] = ()  # token ids of the messages, where they are known already
     door: str = ""  # the key or network address that it came by, where that is somebody's alone
 
 

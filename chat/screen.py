@@ -15,10 +15,10 @@ from typing import Any
 
 import gradio as gr
 
+from chat.arrivals import TooManyPeople
 from chat.history import View, thumbs, titles, view
 from chat.live import Ended, LiveTurn, LiveTurns
 from chat.markup import answer_markup
-from chat.newcomers import TooManyPeople
 from chat.parts import Parts
 from chat.service import Service
 from chat.shown import NOTHING, UNANSWERED, note, refusal, show, version_name, written

@@ -190,7 +190,7 @@ class Service:
 
     async def _drafts(self, turn: Turn, samplings: Sequence[Sampling]) -> list[Draft]:
         started = time.perf_counter()
-        prompt_ids = await self.check_room(turn.messages, turn.thinking)
+        prompt_ids = list(turn.prompt_ids) or await self.check_room(turn.messages, turn.thinking)
         room = self.context - len(prompt_ids)
         samplings = [replace(each, max_tokens=min(answer_limit(each, self.context), room)) for each in samplings]
         begun = await asyncio.to_thread(self._submit, turn, Prompt(turn.messages, prompt_ids), samplings)

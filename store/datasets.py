@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from store.candidates import Candidate, evidence_of, ordered, prompts_of
 from store.frozen import Frozen, Split, hash_of
 from store.holdout import Sides, near
-from store.newcomers import newcomers, shared
+from store.newcomers import newcomers
 from store.opinions import opinions
 from store.scrub import Scrubber
-from store.shares import FEW, HELD_FLOOR, capped
+from store.shares import FEW, HELD_FLOOR, capped, shared
 
 ASKED = "prompts"
 Rows = dict[str, list[Candidate[Any]]]

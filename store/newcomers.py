@@ -1,4 +1,4 @@
-"""Who is new: people whom nothing speaks for yet, and how much of a dataset may come from all of them together.
+"""Who is new: people whom nothing speaks for yet. How much of a dataset may be theirs: `store.shares`.
 
 One program can be eight hundred people who gave one rating each; no figure about any of them says so (Douceur 2002,
 "The Sybil Attack": without somebody who vouches for identities, one party can always be many). So what nobody vouches
@@ -10,7 +10,7 @@ harm.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -48,34 +48,6 @@ def newcomers(session: Session, given: Iterable[Opinion]) -> set[str]:
     since = _last_update(session)
     known |= {each for each in own if len(rated[each]) >= RATED and (since is None or first[each] <= since)}
     return set(own) - known - _vouched(every, known)
-
-
-def shared(rows: Mapping[str, Sequence[Any]], new: set[str], share: float) -> tuple[dict[str, list[Any]], int]:
-    """The rows of each kind without those of newcomers beyond `share` of all that is kept; and how many those are.
-
-    Each split has its own bound, since what is held out decides what is believed. Of newcomers' rows the first of each
-    person come first, then the second: nobody has a second row before everybody has one.
-    """
-    most = share / (1 - share) if share < 1 else float("inf")
-    known = dict.fromkeys(("train", "holdout"), 0)
-    theirs: dict[str, list[tuple[int, str, int]]] = {split: [] for split in known}
-    turns: dict[tuple[str, str], int] = defaultdict(int)
-    for kind, each in rows.items():
-        for place, row in enumerate(each):
-            if row.person not in new:
-                known[row.split] += 1
-                continue
-            theirs[row.split].append((turns[row.split, row.person], kind, place))
-            turns[row.split, row.person] += 1
-    dropped = set()
-    for split, found in theirs.items():
-        room = int(most * known[split]) if most < float("inf") else len(found)
-        found.sort(key=lambda each: each[0])
-        dropped |= {(kind, place) for _, kind, place in found[room:]}
-    kept = {
-        kind: [row for place, row in enumerate(each) if (kind, place) not in dropped] for kind, each in rows.items()
-    }
-    return kept, len(dropped)
 
 
 def _first_ratings(session: Session) -> dict[str, datetime]:

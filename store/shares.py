@@ -1,4 +1,4 @@
-"""How much of a dataset may be one person's.
+"""How much of a dataset may be one person's, and how much that of all new people together (`store.newcomers`).
 
 What an import brought is a file's, not one person's, and is never capped: its surface says so, not whose name it is
 under, since a name is what a caller likes to call itself.
@@ -6,8 +6,9 @@ under, since a name is what a caller likes to call itself.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from store.candidates import Candidate, RowOf
 
@@ -53,3 +54,31 @@ def capped(
                 continue
         kept.append(each)
     return kept
+
+
+def shared(rows: Mapping[str, Sequence[Any]], new: set[str], share: float) -> tuple[dict[str, list[Any]], int]:
+    """The rows of each kind without those of newcomers beyond `share` of all that is kept; and how many those are.
+
+    Each split has its own bound, since what is held out decides what is believed. Of newcomers' rows the first of each
+    person come first, then the second: nobody has a second row before everybody has one.
+    """
+    most = share / (1 - share) if share < 1 else float("inf")
+    known = dict.fromkeys(("train", "holdout"), 0)
+    theirs: dict[str, list[tuple[int, str, int]]] = {split: [] for split in known}
+    turns: dict[tuple[str, str], int] = defaultdict(int)
+    for kind, each in rows.items():
+        for place, row in enumerate(each):
+            if row.person not in new:
+                known[row.split] += 1
+                continue
+            theirs[row.split].append((turns[row.split, row.person], kind, place))
+            turns[row.split, row.person] += 1
+    dropped = set()
+    for split, found in theirs.items():
+        room = int(most * known[split]) if most < float("inf") else len(found)
+        found.sort(key=lambda each: each[0])
+        dropped |= {(kind, place) for _, kind, place in found[room:]}
+    kept = {
+        kind: [row for place, row in enumerate(each) if (kind, place) not in dropped] for kind, each in rows.items()
+    }
+    return kept, len(dropped)

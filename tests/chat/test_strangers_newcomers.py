@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from chat.newcomers import Newcomers, TooManyPeople
+from chat.arrivals import Arrivals, TooManyPeople
 from chat.settings import ChatSettings
 from lm.loading import Base
 from store.conversations import add_message, new_conversation, path_to, person
@@ -63,8 +63,8 @@ def test_who_may_operate_brings_in_anybody_and_another_key_does_not(behind: Runn
 
 def test_new_people_are_counted_by_the_hour(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     now = [0.0]
-    monkeypatch.setattr("chat.newcomers.time.monotonic", lambda: now[0])
-    limit = Newcomers(2)
+    monkeypatch.setattr("chat.arrivals.time.monotonic", lambda: now[0])
+    limit = Arrivals(2)
 
     def comes(name: str, door: str = "here") -> None:
         with store.session() as session, limit.by(door, session):

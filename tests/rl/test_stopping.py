@@ -43,9 +43,8 @@ def check(step: int, gain: float, *bounds: str) -> Check:
 
 def test_a_training_whose_time_is_over_ends_with_its_rollout_and_a_check(tiny_base: Base, tmp_path: Path) -> None:
     for minutes, steps in ((1e-9, [4]), (1000.0, [8, 16]), (0.0, [8, 16])):
-        stopping = Stopping(
-            Scripted(tiny_base, [0.1, 0.2, 0.3]), replace(SETTINGS, minutes=minutes), tmp_path / str(minutes)
-        )  # type: ignore[arg-type]
+        settings, folder = replace(SETTINGS, minutes=minutes), tmp_path / str(minutes)
+        stopping = Stopping(Scripted(tiny_base, [0.1, 0.2, 0.3]), settings, folder)  # type: ignore[arg-type]
         Training(tiny_base, stopping).run(20)
         assert [check.step for check in stopping.checks] == steps
         assert stopping.late == (len(steps) == 1)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from store.datasets import freeze
 from store.frozen import Frozen
 from store.keys import add_key, revoke_key
-from store.newcomers import FIRST_RATERS, newcomers, shared
+from store.newcomers import FIRST_RATERS, newcomers
 from store.opinions import opinions
+from store.shares import shared
 from store.updates import finish_update, start_update
 
 from .conftest import Scene

@@ -25,7 +25,7 @@ class TooManyPeople(TooFast):
         self.what = "people"  # in the code that programs read
 
 
-class Newcomers:
+class Arrivals:
     """Counts the people whom each door brought in within the last hour, in this process; 0: no limit."""
 
     def __init__(self, per_hour: int) -> None:
